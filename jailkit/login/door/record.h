@@ -1,0 +1,48 @@
+/* The entry record and the session record: flat, root-owned files in the runtime directory.
+ * jailkit/jail/record.py writes the same bytes; a test compares the offsets. Nothing is parsed. */
+#ifndef JAILKIT_RECORD_H
+#define JAILKIT_RECORD_H
+
+#include <linux/filter.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define RECORD_MAGIC "JAILREC1"
+#define SESSION_MAGIC "JAILSES1"
+#define MAX_FILTER 512
+#define LINGER_FOREVER 0xffffffffu
+
+struct record {
+	char magic[8];
+	uint32_t size; /* of the whole file */
+	uint32_t flags;
+	uint32_t uid, gid;
+	int32_t pid;       /* keeper */
+	uint32_t linger;   /* seconds */
+	uint64_t start;    /* keeper's start time, clock ticks since boot */
+	uint64_t userns;   /* inode of its user namespace */
+	char user[40];
+	char home[256];
+	char shell[128];
+	char sftp[128];    /* sftp-server inside the jail, for an internal-sftp subsystem */
+	char path[256];    /* PATH inside */
+	char cgroup[256];  /* a cgroup.procs file that takes a session's process, or "" */
+	char services[256]; /* PAM services that may open a session, NUL-separated, "" ends */
+	char image[72];
+	uint32_t nfilter, pad;
+	struct sock_filter filter[MAX_FILTER];
+} __attribute__((packed));
+
+struct session {
+	char magic[8];
+	int32_t pid; /* the process that called PAM */
+	uint32_t pad;
+	uint64_t start, time;
+	char user[40];
+	char service[40];
+	char rhost[256];
+	char tty[64];
+	char auth[512];
+} __attribute__((packed));
+
+#endif

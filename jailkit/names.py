@@ -1,0 +1,49 @@
+"""The one grammar of names. No string from outside becomes part of a path, a command or a file
+of ours before it has passed here.
+
+Sources: useradd(8) CAVEATS; systemd's "User/Group Name Syntax" (why a name never starts with a digit:
+systemd#6237, CVE-2020-13776); CVE-2023-51385 and CVE-2025-61984 (shell and control characters in ssh user names).
+"""
+
+from __future__ import annotations
+
+import re
+
+from .errors import JailkitError
+
+_USER = re.compile(r"[a-z_](?:[a-z0-9_.-]{0,30}[a-z0-9_])?")
+_TEMPLATE = re.compile(r"[a-z](?:[a-z0-9-]{0,46}[a-z0-9])?")
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_RESERVED = frozenset({"root", "nobody", "nogroup", "all", "jailed", "self", "tags"})
+
+
+def user_name(text: str) -> str:
+    """Return ``text`` if it may be the name of a jailed user: 1 to 32 of ``a-z 0-9 _ . -``, first a letter or ``_``,
+    last not ``.`` or ``-``, no two dots in a row. Raise ``invalid.user-name`` otherwise."""
+    if not _USER.fullmatch(text) or ".." in text:
+        raise JailkitError(
+            "invalid.user-name",
+            f"{text!r} cannot be a user name",
+            "use 1 to 32 of a-z, 0-9, '_', '.', '-', starting with a letter or '_'",
+        )
+    if text in _RESERVED:
+        raise JailkitError("invalid.user-name", f"the name {text!r} is reserved", "choose another name")
+    return text
+
+
+def template_name(text: str) -> str:
+    """Return ``text`` if it may name a template: ``a-z 0-9 -``, up to 48. Raise ``invalid.template-name``."""
+    if not _TEMPLATE.fullmatch(text):
+        raise JailkitError(
+            "invalid.template-name",
+            f"{text!r} cannot be a template name",
+            "use up to 48 of a-z, 0-9, '-', starting with a letter",
+        )
+    return text
+
+
+def host_name(text: str) -> str:
+    """Return ``text`` if it is one label of a host name (RFC 1123, up to 63). Raise ``invalid.host-name``."""
+    if not _HOST.fullmatch(text):
+        raise JailkitError("invalid.host-name", f"{text!r} cannot be a host name", "use up to 63 of a-z, 0-9, '-'")
+    return text

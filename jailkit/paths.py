@@ -1,0 +1,76 @@
+"""Where things are. Every path of jailkit hangs on one root (``--root``; tests use it).
+
+Accounts, sshd and PAM are always the host's own; ``root`` moves jailkit's files only. The C programs
+have their directories compiled in (``make ROOT=...``), as nothing that a user starts may choose them.
+"""
+
+from __future__ import annotations
+
+import os
+
+GROUP = "jailed"
+"""Members are confined at login: the PAM line and the sshd Match block look at this group."""
+
+
+class Paths:
+    """All paths below ``root`` (an absolute directory name; default ``/``). Pure: touches no file."""
+
+    def __init__(self, root: str = "/") -> None:
+        if not os.path.isabs(root):
+            raise ValueError(f"root must be absolute, not {root!r}")
+        self.root = os.path.normpath(root)
+
+        self.etc = self._at("etc/jailctl")
+        self.config = self._at("etc/jailctl/jailctl.toml")
+        self.specs = self._at("etc/jailctl/jails.d")
+        self.templates = self._at("etc/jailctl/templates")
+        self.keys = self._at("etc/jailctl/keys")
+
+        self.var = self._at("var/lib/jailctl")
+        self.images = self._at("var/lib/jailctl/images")
+        self.tags = self._at("var/lib/jailctl/tags")
+        self.jails = self._at("var/lib/jailctl/jails")
+        self.state_db = self._at("var/lib/jailctl/state.db")
+
+        self.run = self._at("run/jailctl")
+        self.run_jails = self._at("run/jailctl/jails")
+        self.run_names = self._at("run/jailctl/names")
+        self.mount_point = self._at("run/jailctl/root")
+
+        self.opt = self._at("opt/jailctl")
+        self.libexec = self._at("opt/jailctl/libexec")
+        self.door = self._at("opt/jailctl/libexec/door")
+        self.hook = self._at("opt/jailctl/libexec/hook")
+        self.keeper = self._at("opt/jailctl/libexec/keeper")
+
+    def _at(self, relative: str) -> str:
+        return os.path.join(self.root, relative)
+
+    # what belongs to one jail; `name` comes from names.user_name(), never straight from outside
+
+    def spec(self, name: str) -> str:
+        return f"{self.specs}/{name}.toml"
+
+    def key_file(self, name: str) -> str:
+        return f"{self.keys}/{name}"
+
+    def jail(self, name: str) -> str:
+        """What is the jail's own outside the home: rendered files, writable layer, start recipe."""
+        return f"{self.jails}/{name}"
+
+    def recipe(self, name: str) -> str:
+        """All that starting a cold jail reads (JSON, see jail/recipe.py)."""
+        return f"{self.jails}/{name}/start.json"
+
+    def run_jail(self, uid: int) -> str:
+        return f"{self.run_jails}/{uid}"
+
+    def record(self, uid: int) -> str:
+        """The entry record (jail/record.py)."""
+        return f"{self.run_jails}/{uid}/entry"
+
+    def sessions(self, uid: int) -> str:
+        return f"{self.run_jails}/{uid}/sessions"
+
+    def lock(self, uid: int) -> str:
+        return f"{self.run_jails}/{uid}/lock"
