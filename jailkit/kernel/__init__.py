@@ -1,0 +1,1 @@
+"""Thin typed bindings to the kernel. Knows nothing of jails, and imports nothing heavy: it lies on the login path."""

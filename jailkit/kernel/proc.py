@@ -1,0 +1,91 @@
+"""A process is (pid, start time), never a pid alone (psutil's rule; CVE-2019-6133)."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+from .libc import syscall
+
+
+def start_time(pid: int) -> int | None:
+    """Start of ``pid`` in clock ticks since boot, or None if there is no such process, or only its zombie.
+
+    proc_pid_stat(5), field 22, counted from the *last* ')': a command may hold blanks and parentheses."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            data = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = data[data.rindex(b")") + 2 :].split(b" ")
+    return None if fields[0] in b"ZX" else int(fields[19])
+
+
+def parent(pid: int) -> int:
+    """Parent's pid of ``pid``; 0 where there is none or the process is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            data = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(data[data.rindex(b")") + 2 :].split(b" ")[1])
+
+
+def namespace(pid: int, kind: str) -> int | None:
+    """Inode of the namespace ``kind`` ("user", "mnt", ...) of ``pid``, or None if the process is gone."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/{kind}").st_ino
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def open_same(pid: int, start: int) -> int | None:
+    """A pidfd of the process that is ``pid`` and began at ``start``, or None. The start time is read *after* the
+    descriptor was made, so what it names cannot change any more."""
+    try:
+        fd = os.pidfd_open(pid)
+    except (ProcessLookupError, OSError):
+        return None
+    if start_time(pid) == start:
+        return fd
+    os.close(fd)
+    return None
+
+
+def send(pidfd: int, number: int) -> bool:
+    """Signal through a pidfd. Return False if the process has ended."""
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait(pidfd: int, seconds: float) -> bool:
+    """Wait until the process behind ``pidfd`` (any process, not only a child) has ended. False: it has not."""
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(int(seconds * 1000)))
+
+
+def of_uid(uid: int) -> Iterator[int]:
+    """Pids of all processes, in this pid namespace and below, one of whose ids is ``uid``. Zombies are left out."""
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/status", "rb") as file:
+                lines = file.read(1024).split(b"\n")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        fields = {line.split(b":")[0]: line.split()[1:] for line in lines if b":" in line}
+        if fields.get(b"State", [b"Z"])[0] != b"Z" and str(uid).encode() in fields.get(b"Uid", []):
+            yield int(entry)
+
+
+def fresh_session_keyring() -> None:
+    """Leave the caller's session keyring: keys of the process that called us are nobody's business (keyctl(2))."""
+    syscall("keyctl", 1, None, what="keyctl join session keyring")

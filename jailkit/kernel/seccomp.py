@@ -1,0 +1,112 @@
+"""The seccomp program of a jail: a deny list that ends at the last system call we have looked at.
+
+A plain deny list lets every later kernel add a hole (CVE-2021-41133); an allow list of 350 names breaks programs. So:
+numbers above :data:`REVIEWED` answer ENOSYS until somebody has read what they do, the listed ones EPERM, and the rest
+is allowed. Classic BPF, as in seccomp(2); the kernel caches the plain "allow" verdicts, so their cost is near nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+REVIEWED = 469
+"""file_setattr, Linux 6.17: the last number that was read for this file."""
+
+_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_X32_BIT = 0x40000000
+
+_ALLOW = 0x7FFF0000
+_ERRNO = 0x00050000
+
+# name: (x86_64, aarch64); None where the architecture has no such call
+_EPERM: dict[str, tuple[int | None, int | None]] = {
+    # the mount family, old and new: the jail's mounts are root's business
+    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "open_tree": (428, 428),
+    "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
+    "mount_setattr": (442, 442), "open_tree_attr": (467, 467),
+    # namespaces; clone is judged by its flags, clone3 answers ENOSYS so that the C library falls back to clone
+    "unshare": (272, 97), "setns": (308, 268),
+    # keys are the kernel's, not a namespace's
+    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
+    # kernel interfaces whose holes are the usual way to root
+    "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "fanotify_init": (300, 262),
+    "open_by_handle_at": (304, 265), "modify_ldt": (154, None), "lookup_dcookie": (212, 18),
+    # the machine itself
+    "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105), "finit_module": (313, 273),
+    "delete_module": (176, 106), "create_module": (174, None), "swapon": (167, 224), "swapoff": (168, 225),
+    "quotactl": (179, 60), "quotactl_fd": (443, 443), "reboot": (169, 142), "syslog": (103, 116), "acct": (163, 89),
+    "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266), "adjtimex": (159, 171),
+    "iopl": (172, None), "ioperm": (173, None), "vhangup": (153, 58), "nfsservctl": (180, 42),
+    "lsm_set_self_attr": (460, 460),
+}  # fmt: skip
+_CLONE = {"x86_64": 56, "aarch64": 220}
+_CLONE3 = 435
+_SOCKET = {"x86_64": 41, "aarch64": 198}
+_IOCTL = {"x86_64": 16, "aarch64": 29}
+_NEW_NAMESPACE = 0x7E020080  # CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID, NET, and NEWTIME (0x80)
+_AF_NETLINK = 16
+_TIOCSTI = 0x5412
+_TIOCLINUX = 0x541C
+
+_LD, _JEQ, _JGT, _JGE, _JSET, _RET = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
+
+
+def _op(code: int, k: int, yes: int = 0, no: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, yes, no, k)
+
+
+def _deny(number: int) -> bytes:
+    return _op(_RET, _ERRNO | number)
+
+
+def program(machine: str, host_network: bool = False) -> bytes:
+    """The program for ``machine`` ("x86_64", "aarch64") as ``struct sock_filter`` instructions.
+
+    host_network: the jail shares the host's network, so that routes may be read (AF_NETLINK, NETLINK_ROUTE).
+    Socket families: unix, IPv4, IPv6 only. Raise KeyError for an architecture that nobody has reviewed."""
+    column = 0 if machine == "x86_64" else 1
+    out = [
+        _op(_LD, 4),
+        # a foreign ABI (32-bit through int 0x80) has other numbers: none of its calls is looked at, so none is made
+        _op(_JEQ, _AUDIT_ARCH[machine], 1, 0), _deny(errno.ENOSYS),
+        _op(_LD, 0),
+        _op(_JGT, REVIEWED, 0, 1), _deny(errno.ENOSYS),  # x32 numbers carry bit 30: this catches them, too
+        _op(_JEQ, _CLONE3, 0, 1), _deny(errno.ENOSYS),
+    ]  # fmt: skip
+    out += _namespaces(_CLONE[machine]) + _sockets(_SOCKET[machine], host_network) + _terminal(_IOCTL[machine])
+    for numbers in _EPERM.values():
+        number = numbers[column]
+        if number is not None:
+            out += [_op(_JEQ, number, 0, 1), _deny(errno.EPERM)]
+    out.append(_op(_RET, _ALLOW))
+    return b"".join(out)
+
+
+def _argument(index: int) -> bytes:
+    return _op(_LD, 16 + 8 * index)  # the low half: both architectures are little-endian
+
+
+def _namespaces(clone: int) -> list[bytes]:
+    return [_op(_JEQ, clone, 0, 4), _argument(0), _op(_JSET, _NEW_NAMESPACE, 0, 1), _deny(errno.EPERM), _op(_RET, _ALLOW)]
+
+
+def _sockets(socket: int, host_network: bool) -> list[bytes]:
+    # AF_UNIX 1, AF_INET 2, AF_INET6 10, perhaps AF_NETLINK 16 with protocol NETLINK_ROUTE 0
+    body = [_argument(0), _op(_JEQ, 1, 7, 0), _op(_JEQ, 2, 6, 0), _op(_JEQ, 10, 5, 0)]
+    if host_network:
+        body += [_op(_JEQ, _AF_NETLINK, 0, 2), _argument(2), _op(_JEQ, 0, 2, 0), _op(_RET, _ERRNO | errno.EAFNOSUPPORT)]
+        body += [_op(_RET, _ALLOW)]
+        # from each family test to the final "allow": its distance in the longer body
+        body[1:4] = [_op(_JEQ, 1, 6, 0), _op(_JEQ, 2, 5, 0), _op(_JEQ, 10, 4, 0)]
+    else:
+        body[1:4] = [_op(_JEQ, 1, 3, 0), _op(_JEQ, 2, 2, 0), _op(_JEQ, 10, 1, 0)]
+        body += [_op(_RET, _ERRNO | errno.EAFNOSUPPORT), _op(_RET, _ALLOW)]
+    return [_op(_JEQ, socket, 0, len(body)), *body]
+
+
+def _terminal(ioctl: int) -> list[bytes]:
+    # pushing characters into a terminal's input (CVE-2017-5226); the argument is 32 bits wide in the kernel
+    return [_op(_JEQ, ioctl, 0, 5), _argument(1), _op(_JEQ, _TIOCSTI, 1, 0), _op(_JEQ, _TIOCLINUX, 0, 1),
+            _deny(errno.EPERM), _op(_RET, _ALLOW)]  # fmt: skip
