@@ -46,3 +46,13 @@ def call(name: str, *args: object, what: str = "") -> int:
     """Call the C library's function ``name`` that answers -1 and errno on failure."""
     converted = [ctypes.c_ulong(a) if isinstance(a, int) and a > 0x7FFFFFFF else a for a in args]
     return _check(getattr(_LIB, name)(*converted), what or name)
+
+
+def put(path: str, text: str) -> None:
+    """Write ``text`` to a kernel file in one write(2), as these files demand. No codec is imported on the way: a process
+    that has dropped its rights may be unable to read Python's library."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)

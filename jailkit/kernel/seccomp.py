@@ -93,16 +93,12 @@ def _namespaces(clone: int) -> list[bytes]:
 
 
 def _sockets(socket: int, host_network: bool) -> list[bytes]:
-    # AF_UNIX 1, AF_INET 2, AF_INET6 10, perhaps AF_NETLINK 16 with protocol NETLINK_ROUTE 0
-    body = [_argument(0), _op(_JEQ, 1, 7, 0), _op(_JEQ, 2, 6, 0), _op(_JEQ, 10, 5, 0)]
-    if host_network:
-        body += [_op(_JEQ, _AF_NETLINK, 0, 2), _argument(2), _op(_JEQ, 0, 2, 0), _op(_RET, _ERRNO | errno.EAFNOSUPPORT)]
-        body += [_op(_RET, _ALLOW)]
-        # from each family test to the final "allow": its distance in the longer body
-        body[1:4] = [_op(_JEQ, 1, 6, 0), _op(_JEQ, 2, 5, 0), _op(_JEQ, 10, 4, 0)]
-    else:
-        body[1:4] = [_op(_JEQ, 1, 3, 0), _op(_JEQ, 2, 2, 0), _op(_JEQ, 10, 1, 0)]
-        body += [_op(_RET, _ERRNO | errno.EAFNOSUPPORT), _op(_RET, _ALLOW)]
+    deny, allow = _op(_RET, _ERRNO | errno.EAFNOSUPPORT), _op(_RET, _ALLOW)
+    routes = [_op(_JEQ, _AF_NETLINK, 0, 2), _argument(2), _op(_JEQ, 0, 1, 0)] if host_network else []  # NETLINK_ROUTE
+    tail = [*routes, deny, allow]
+    families = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6: each jumps to the last instruction
+    tests = [_op(_JEQ, family, len(families) - 2 - at + len(tail), 0) for at, family in enumerate(families)]
+    body = [_argument(0), *tests, *tail]
     return [_op(_JEQ, socket, 0, len(body)), *body]
 
 

@@ -1,0 +1,39 @@
+"""What the hook runs, as root, for a login into a cold jail: ``python3 -I -S .../jailkit/jail/cold.py NAME``.
+
+Started by path and without site, so that nothing is imported but what starting needs. Exit status: 0 started, 3 no such jail,
+4 disabled, 1 anything else; the reason goes to the system log.
+"""
+
+import os
+import sys
+
+
+def main() -> int:
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    from jailkit.errors import JailkitError
+    from jailkit.jail.start import start
+    from jailkit.names import user_name
+    from jailkit.paths import Paths
+
+    os.umask(0o022)
+    try:
+        name = user_name(sys.argv[1])
+        start(Paths(sys.argv[2] if len(sys.argv) > 2 else "/"), name)
+    except JailkitError as error:
+        _log(f"code={error.code} {error.message}")
+        return {"missing.jail": 3, "jail.disabled": 4}.get(error.code, 1)
+    except Exception as error:  # noqa: BLE001 - the login must get an answer, and the log the reason
+        _log(f"code=internal.start {type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+def _log(text: str) -> None:
+    import syslog
+
+    syslog.openlog("jailctl-start", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
+    syslog.syslog(syslog.LOG_ERR, "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

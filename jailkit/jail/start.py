@@ -1,0 +1,208 @@
+"""Starting a jail (design, section 4). Root's part and the jail's part are two processes:
+
+    builder (root, own mount namespace)           inner (the user's ids)
+    ----------------------------------            --------------------------------------------------
+    unshare mounts, make them private
+    fork inner ---------------------------------> become the user, keeping capabilities; unshare user
+    write its id maps, keep its descriptor        wait
+    stage the root: image, /usr, home, tmpfs      .
+    say "staged" -------------------------------> unshare mount, pid, uts, ipc, cgroup (net)
+                                                  fork pid 1: proc, devpts, masks, hostname, no further user
+                                                  namespaces, pivot, drop everything, seccomp, exec keeper
+    write the entry record, tell the keeper "go"
+
+The keeper ends by itself when "go" does not come: a starter that is killed leaves nothing. All mounts belong to the builder's
+namespace and go with it. The inner process owns the user namespace because it has the user's uid when it makes it; it kept its
+capabilities across that change, so hosts that forbid users to make one allow it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+
+from ..errors import JailkitError
+from ..kernel import caps, mount, namespaces, proc, seccomp
+from ..kernel.libc import put, syscall
+from ..paths import Paths
+from . import recipe as recipes
+from . import runtime, slices, stage
+from .recipe import RANGE, Recipe
+from .record import FLAG_HOST_NETWORK, Record
+
+_FOREVER = 0xFFFFFFFF
+
+
+def start(paths: Paths, name: str, forever: bool = False) -> Record:
+    """Start the jail of ``name`` unless it runs; return its record.
+
+    forever: it outlives its last session (``jailctl start``). Raise ``missing.jail``, ``jail.disabled``, ``jail.start``,
+    ``missing.image``, ``unsafe.*``."""
+    recipe = recipes.load(paths, name)
+    runtime.prepare(paths, recipe.uid, recipe.gid, recipe.user)
+    with runtime.locked(paths, recipe.uid):
+        recipe = recipes.load(paths, name)  # what it is now that nobody else can start or stop it
+        if recipe.disabled:
+            raise JailkitError("jail.disabled", f"the jail of {name} is disabled: {recipe.disabled}")
+        found = runtime.running(paths, recipe.uid)
+        if found is not None:
+            return found
+        runtime.clear(paths, recipe.uid, recipe.user)
+        runtime.prepare(paths, recipe.uid, recipe.gid, recipe.user)
+        return _start(paths, recipe, forever)
+
+
+def _start(paths: Paths, recipe: Recipe, forever: bool) -> Record:
+    stage.check(paths, recipe)
+    result, result_in = os.pipe2(os.O_CLOEXEC)
+    go_out, go = os.pipe2(os.O_CLOEXEC)
+    builder = os.fork()
+    if builder == 0:
+        os.close(result)
+        os.close(go)
+        _child(result_in, lambda: _build(paths, recipe, result_in, go_out))
+    os.close(result_in)
+    os.close(go_out)
+    try:
+        answer = _read_all(result)
+        os.waitpid(builder, 0)
+        pid = _answer(recipe, answer)
+        record = _record(recipe, pid, forever)
+        try:
+            runtime.write_file(paths.record(recipe.uid), record.pack(), recipe.gid)
+            os.write(go, b"g")
+        except OSError as error:
+            runtime.clear(paths, recipe.uid, recipe.user)
+            raise JailkitError("io.record", f"cannot write {paths.record(recipe.uid)}: {error.strerror}") from None
+        return record
+    finally:
+        os.close(result)
+        os.close(go)
+
+
+def _answer(recipe: Recipe, answer: bytes) -> int:
+    """The keeper's pid from what builder, inner and pid 1 wrote: ``pid N`` or ``error code|text|hint``."""
+    lines = answer.decode(errors="replace").splitlines()
+    for line in lines:
+        if line.startswith("error "):
+            code, text, hint = (line[6:].split("|") + ["", ""])[:3]
+            raise JailkitError(code, f"cannot start the jail of {recipe.user}: {text}", hint or "jailctl doctor")
+    if len(lines) != 1 or not lines[0].startswith("pid "):
+        raise JailkitError("jail.start", f"cannot start the jail of {recipe.user}: no answer", "jailctl doctor")
+    return int(lines[0][4:])
+
+
+def _record(recipe: Recipe, pid: int, forever: bool) -> Record:
+    start_time, userns = proc.start_time(pid), proc.namespace(pid, "user")
+    if start_time is None or userns is None:
+        raise JailkitError("jail.start", f"the keeper of {recipe.user} ended at once", "jailctl doctor")
+    procs = slices.adopt(recipe.uid, pid)
+    linger = _FOREVER if forever or recipe.linger is None else recipe.linger
+    host_network = recipe.network == "host"
+    return Record(
+        user=recipe.user, uid=recipe.uid, gid=recipe.gid, pid=pid, start=start_time, userns=userns, home=recipe.home,
+        shell=recipe.shell, sftp=recipe.sftp, path=recipe.path, cgroup=procs, services=tuple(recipe.services),
+        image=recipe.image, linger=linger, flags=FLAG_HOST_NETWORK if host_network else 0, filter=_filter(recipe),
+    )  # fmt: skip
+
+
+def _filter(recipe: Recipe) -> bytes:
+    return seccomp.program(os.uname().machine, recipe.network == "host")
+
+
+def _child(report: int, body: object) -> None:
+    """Run ``body`` in a forked child and never return: what it raises becomes one line on ``report``."""
+    status = 1
+    try:
+        assert callable(body)
+        body()
+        status = 0
+    except JailkitError as error:
+        os.write(report, f"error {error.code}|{error.message}|{error.hint}\n".encode())
+    except BaseException as error:  # noqa: BLE001 - a forked child must not unwind into its parent's code
+        os.write(report, f"error jail.start|{type(error).__name__}: {error}|\n".replace("\n", " ").encode() + b"\n")
+    finally:
+        os._exit(status)
+
+
+def _build(paths: Paths, recipe: Recipe, report: int, go: int) -> None:
+    """The builder. A daemon's session and terminal, limits and keyring are not the jail's business."""
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o022)
+    proc.fresh_session_keyring()
+    keeper = os.open(paths.keeper, os.O_RDONLY | os.O_CLOEXEC)
+    namespaces.unshare(namespaces.NEWNS)
+    mount.make_private()
+    ready, ready_in = os.pipe2(os.O_CLOEXEC)
+    staged, staged_in = os.pipe2(os.O_CLOEXEC)
+    inner = os.fork()
+    if inner == 0:
+        os.close(ready)
+        os.close(staged_in)
+        _child(report, lambda: _inner(paths, recipe, report, ready_in, staged, go, keeper))
+    os.close(ready_in)
+    os.close(staged)
+    try:
+        if os.read(ready, 1) != b"r":
+            raise OSError(10, "the inner process ended")
+        namespaces.write_maps(inner, recipe.uid, recipe.gid, recipe.base, RANGE)
+        userns = os.open(f"/proc/{inner}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        stage.build(paths, recipe, userns)
+        os.write(staged_in, b"s")
+        os.close(staged_in)
+        os.waitpid(inner, 0)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(inner, 9)
+        raise
+
+
+def _inner(paths: Paths, recipe: Recipe, report: int, ready: int, staged: int, go: int, keeper: int) -> None:
+    """Owner of the user namespace. Its own exit leaves pid 1 of the new pid namespace as the jail."""
+    caps.become(recipe.uid, recipe.gid, keep_caps=True)
+    namespaces.unshare(namespaces.NEWUSER)
+    os.write(ready, b"r")
+    if os.read(staged, 1) != b"s":
+        raise OSError(10, "the builder ended")
+    flags = namespaces.NEWNS | namespaces.NEWPID | namespaces.NEWUTS | namespaces.NEWIPC | namespaces.NEWCGROUP
+    namespaces.unshare(flags | (namespaces.NEWNET if recipe.network == "none" else 0))
+    pid = os.fork()
+    if pid == 0:
+        _child(report, lambda: _first(paths, recipe, go, keeper))
+    os.write(report, f"pid {pid}\n".encode())
+
+
+def _first(paths: Paths, recipe: Recipe, go: int, keeper: int) -> None:
+    """Pid 1, with every capability in its own user namespace and none outside; then the keeper."""
+    stage.finish(paths, recipe)
+    namespaces.sethostname(recipe.hostname)
+    if recipe.network == "none":
+        namespaces.loopback_up()
+    # a user namespace of one's own brings all capabilities back (bubblewrap#368): allow none below this one
+    put(f"{stage.inside(paths)}/proc/sys/user/max_user_namespaces", "0\n")
+    mount.pivot(stage.inside(paths))
+    os.dup2(go, 0)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    caps.drop_all()
+    seccomp_install(recipe)  # the tenant may trace its keeper: it must not find a process with more rights there
+    os.execve(keeper, ["keeper"], {})
+
+
+def seccomp_install(recipe: Recipe) -> None:
+    """Install the jail's program on this process (seccomp(2), SECCOMP_SET_MODE_FILTER)."""
+    code = _filter(recipe)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    # struct sock_fprog: unsigned short len, padding, pointer
+    fprog = (ctypes.c_uint64 * 2)(len(code) // 8, ctypes.addressof(buffer))
+    syscall("seccomp", 1, 0, ctypes.byref(fprog))
+
+
+def _read_all(fd: int) -> bytes:
+    data = b""
+    while chunk := os.read(fd, 4096):
+        data += chunk
+    return data
