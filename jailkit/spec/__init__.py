@@ -1,0 +1,1 @@
+"""What should be: typed, validated text files. Nothing here changes anything."""

@@ -1,0 +1,68 @@
+"""The spec of one jail: ``/etc/jailctl/jails.d/<user>.toml``."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import Field, field_validator
+
+from .fields import Home, HostName, Linger, Model, Network, Program, TemplateName, UserName
+
+MARK = "# managed by jailctl"
+"""First line of a spec file. `remove-user` touches only jails whose spec carries it."""
+
+SETTABLE = ("template", "hostname", "shell", "home", "network", "linger")
+"""Keys that ``--set KEY=VALUE`` takes."""
+
+
+class JailSpec(Model):
+    """What one jail should be. A field that is left out (None) is the template's, or follows from the user's name.
+
+    keys: public keys, each ``TYPE BASE64 [COMMENT]`` as provision/keys.py returns them. existing: the account was there
+    before jailkit, which gives it back when the jail is removed.
+    """
+
+    user: UserName = Field(description="the user, and the name of the jail")
+    template: TemplateName = Field(default="shell", description="the template that the jail is made from")
+    hostname: HostName | None = Field(
+        default=None, description="host name inside the jail; default: from the user's name"
+    )
+    shell: Program | None = Field(default=None, description="login shell inside the jail; default: the template's")
+    home: Home | None = Field(default=None, description="home directory, inside as outside; default: /home/USER")
+    network: Network | None = Field(default=None, description='"none" or "host"; default: the template\'s')
+    linger: Linger | None = Field(default=None, description='seconds after the last session, or "forever"')
+    existing: bool = Field(default=False, description="the account was there before jailkit")
+    keys: list[str] = Field(default_factory=list, description="public keys that may log in")
+
+    @field_validator("keys")
+    @classmethod
+    def _keys(cls, items: list[str]) -> list[str]:
+        for item in items:
+            if not item.isprintable() or len(item) > 16384 or not item.strip():
+                raise ValueError("a key must be one printable line of up to 16384 characters")
+        return items
+
+    @property
+    def host_name(self) -> str:
+        """``hostname``, or the user's name as RFC 1123 allows it."""
+        return self.hostname or re.sub(r"[^a-z0-9]+", "-", self.user).strip("-") or "jail"
+
+
+def differences(have: JailSpec, want: JailSpec) -> list[tuple[str, str, str]]:
+    """Fields in which two specs differ: (field, what is, what is asked for), in the order of the model."""
+    rows = []
+    for field in JailSpec.model_fields:
+        old, new = getattr(have, field), getattr(want, field)
+        if old != new:
+            rows.append((field, _shown(old), _shown(new)))
+    return rows
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "(template's)"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(" ".join(str(item).split(" ")[2:]) or str(item)[-16:] for item in value) or "(none)"
+    return str(value)

@@ -1,0 +1,183 @@
+"""Reading spec, template and option files: who may have written them is checked first, then everything that is wrong
+with them is said at once, each error with its path in the file."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+import tomllib
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from ..errors import InvalidFile, JailkitError
+from ..kernel.beneath import require_root_owned_chain
+from ..names import template_name, user_name
+from ..paths import Paths
+from .config import Config
+from .fields import Model
+from .jail import MARK, JailSpec
+from .template import TemplateSpec
+
+_LIMIT = 1 << 20
+M = TypeVar("M", bound=Model)
+
+
+def read_trusted(path: str) -> bytes:
+    """Content of a file that only root can have written: each component of ``path`` root's own and writable by nobody
+    else, no link, a plain file of at most 1 MiB.
+
+    Raise FileNotFoundError, ``unsafe.path``, ``invalid.file``, ``io.read``."""
+    directory, _, name = path.rpartition("/")
+    if not os.path.lexists(path):
+        raise FileNotFoundError(path)
+    require_root_owned_chain(path)
+    try:
+        parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:  # never blocks on a FIFO, never follows a link that came after the walk
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+        finally:
+            os.close(parent)
+        with os.fdopen(fd, "rb") as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise JailkitError("invalid.file", f"{path} is not a plain file", f"ls -l {path}")
+            if status.st_uid != 0 or status.st_mode & 0o022:
+                raise JailkitError("unsafe.path", f"{path} is not root's alone", f"chmod go-w {path}")
+            data = file.read(_LIMIT + 1)
+    except OSError as error:
+        raise JailkitError("io.read", f"cannot read {path}: {error.strerror}") from None
+    if len(data) > _LIMIT:
+        raise JailkitError("invalid.file", f"{path} is larger than 1 MiB", f"ls -l {path}")
+    return data
+
+
+def jail_spec(paths: Paths, name: str) -> tuple[JailSpec, bool]:
+    """The spec of ``name`` and whether its file carries jailkit's mark.
+
+    Raise ``missing.spec``, ``invalid.spec``, ``unsafe.path``."""
+    path = paths.spec(user_name(name))
+    try:
+        text = _text(read_trusted(path), path, "invalid.spec")
+    except FileNotFoundError:
+        raise JailkitError("missing.spec", f"there is no {path}", f"jailctl add-user {name}") from None
+    spec = parse(JailSpec, text, path, "invalid.spec")
+    if spec.user != name:
+        raise InvalidFile("invalid.spec", path, [("user", f"is {spec.user!r}, but the file is that of {name!r}")])
+    return spec, text.partition("\n")[0].strip() == MARK
+
+
+def template_directory(paths: Paths, name: str) -> str:
+    """Where template ``name`` lies: the administrator's own come before the shipped. Raise ``missing.template``."""
+    template_name(name)
+    for base in (paths.templates, shipped_templates(paths)):
+        if os.path.lexists(f"{base}/{name}/template.toml"):
+            return f"{base}/{name}"
+    known = sorted(_known_templates(paths))
+    hint = f"there are: {', '.join(known)}" if known else "run ./install again"
+    raise JailkitError("missing.template", f"there is no template {name!r}", hint)
+
+
+def shipped_templates(paths: Paths) -> str:
+    return f"{paths.opt}/templates"
+
+
+def _known_templates(paths: Paths) -> set[str]:
+    names: set[str] = set()
+    for base in (paths.templates, shipped_templates(paths)):
+        if os.path.isdir(base):
+            names.update(entry for entry in os.listdir(base) if os.path.isfile(f"{base}/{entry}/template.toml"))
+    return names
+
+
+def template_spec(paths: Paths, name: str) -> TemplateSpec:
+    """Raise ``missing.template``, ``invalid.template`` (every error at once), ``unsafe.path``."""
+    path = f"{template_directory(paths, name)}/template.toml"
+    spec = parse(TemplateSpec, _text(read_trusted(path), path, "invalid.template"), path, "invalid.template")
+    if spec.name != name:
+        raise InvalidFile("invalid.template", path, [("name", f"is {spec.name!r}, but the folder is called {name!r}")])
+    return spec
+
+
+def config(paths: Paths) -> Config:
+    """The options; defaults where there is no file. Raise ``invalid.config``, ``unsafe.path``."""
+    try:
+        text = _text(read_trusted(paths.config), paths.config, "invalid.config")
+    except FileNotFoundError:
+        return Config()
+    return parse(Config, text, paths.config, "invalid.config")
+
+
+def _text(data: bytes, path: str, code: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidFile(code, path, [("", f"is not UTF-8 at byte {error.start}")]) from None
+
+
+def parse(model: type[M], text: str, file: str, code: str) -> M:
+    """``text`` (TOML) as ``model``. Raise InvalidFile with ``code`` and all errors; ``file`` is their source."""
+    try:
+        data = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InvalidFile(code, file, [("", f"is not TOML: {error}")]) from None
+    return validate(model, data, file, code)
+
+
+def validate(model: type[M], data: dict[str, Any], file: str, code: str) -> M:
+    """``data`` as ``model``; see :func:`parse`."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as failure:
+        errors = [(_where(error), _sentence(model, error)) for error in failure.errors()]
+        raise InvalidFile(code, file, list(dict.fromkeys(errors))) from None
+
+
+def _where(error: ErrorDetails) -> str:
+    parts = error["loc"]
+    # of a union pydantic names the branch that failed, as "int" or "literal['forever']": not a key of the file
+    named = [part for part in parts if isinstance(part, int) or _is_key(part)]
+    return ".".join(f"[{part}]" if isinstance(part, int) else part for part in named).replace(".[", "[")
+
+
+def _is_key(part: str) -> bool:
+    return not part.startswith(("literal[", "constrained-", "function-")) and part not in ("int", "str", "bool")
+
+
+_WORDS = {
+    "missing": "is missing",
+    "string_type": "must be a text in quotes",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+}
+
+
+def _sentence(model: type[Model], error: ErrorDetails) -> str:
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return "is not a known key" + _did_you_mean(model, error)
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if kind == "literal_error":
+        return f"must be {error['ctx']['expected']}"
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    text = error["msg"]
+    return text[0].lower() + text[1:]
+
+
+def _did_you_mean(model: type[Model], error: ErrorDetails) -> str:
+    *parents, key = error["loc"]
+    for part in parents:
+        field = model.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, Model):
+            return ""
+        model = field.annotation
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    close = difflib.get_close_matches(str(key), known, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""

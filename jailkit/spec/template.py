@@ -1,0 +1,131 @@
+"""A template: ``templates/<name>/template.toml`` beside ``files/`` (into the image) and ``jail/`` (one copy a jail)."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from .fields import (
+    Linger,
+    Model,
+    Network,
+    PlainPath,
+    Program,
+    SearchPath,
+    Services,
+    Size,
+    TemplateName,
+    linger_seconds,
+    plain_path,
+    size_bytes,
+)
+
+_PATTERN = re.compile(r"/etc(/[A-Za-z0-9._@+*?-]+)+")
+# Never copied into an image, whatever a template says: secrets, and what only root's programs read. Prefixes, so that
+# the backup /etc/shadow- and /etc/sudoers.d are meant, too.
+FORBIDDEN = (
+    "/etc/shadow", "/etc/gshadow", "/etc/passwd", "/etc/group", "/etc/subuid", "/etc/subgid", "/etc/sudoers",
+    "/etc/ssh", "/etc/ssl/private", "/etc/security", "/etc/pam.d", "/etc/jailctl", "/etc/krb5.keytab", "/etc/NetworkManager",
+    "/etc/wireguard", "/etc/letsencrypt", "/etc/machine-id",
+)  # fmt: skip
+
+
+class ImageSpec(Model):
+    """What the image's root holds beside the rendered ``files/``.
+
+    directories: made empty, 0755 (``/tmp`` and ``/var/tmp`` 1777). closed: made empty, 0700. links: path to target.
+    copy: paths or patterns below the host's /etc; what is missing, not root's or not readable by all is left out.
+    """
+
+    directories: list[PlainPath] = Field(default_factory=list, description="empty directories, mode 0755")
+    closed: list[PlainPath] = Field(default_factory=list, description="empty directories, mode 0700")
+    links: dict[PlainPath, str] = Field(default_factory=dict, description="symbolic links: path and target")
+    copy_: list[str] = Field(default_factory=list, alias="copy", description="host files below /etc, with * and ?")
+
+    @field_validator("links")
+    @classmethod
+    def _links(cls, links: dict[str, str]) -> dict[str, str]:
+        for target in links.values():
+            if not target or not target.isprintable() or len(target) > 255:
+                raise ValueError(f"{target!r} cannot be the target of a link")
+        return links
+
+    @field_validator("copy_")
+    @classmethod
+    def _patterns(cls, items: list[str]) -> list[str]:
+        for item in items:
+            if not _PATTERN.fullmatch(item) or "/.." in item or "/./" in item:
+                raise ValueError(f"{item!r} must be a path or pattern below /etc")
+            if item.startswith(FORBIDDEN):
+                raise ValueError(f"{item!r} is never copied into an image")
+        return items
+
+
+class TemplateSpec(Model):
+    """A template as its file says it; files/ and jail/ are read by image/."""
+
+    name: TemplateName = Field(description="the name, as that of the folder")
+    description: str = Field(description="one line for people", min_length=1, max_length=200)
+    source: Literal["host"] = Field(description='where programs come from: "host" shows the host\'s own /usr')
+    binds: list[PlainPath] = Field(default_factory=lambda: ["/usr"], description="host directories, shown read-only")
+    network: Network = Field(default="none", description='"none", or "host" for the host\'s own')
+    linger: Linger = Field(default=60, description='seconds that a jail outlives its last session, or "forever"')
+    services: Services = Field(
+        default_factory=lambda: ["sshd", "su", "su-l", "login", "jailctl"], description="PAM services that may log in"
+    )
+    tmp: Size = Field(default="256M", description="size of a jail's own /tmp, /var/tmp, /run and /dev/shm together")
+    shell: Program = Field(default="/bin/bash", description="login shell")
+    path: SearchPath = Field(
+        default="/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games", description="PATH at login"
+    )
+    sftp: Program = Field(default="/usr/lib/openssh/sftp-server", description="sftp server inside the jail")
+    image: ImageSpec = Field(default_factory=ImageSpec, description="what the root holds")
+
+    @field_validator("binds")
+    @classmethod
+    def _binds(cls, items: list[str]) -> list[str]:
+        for item in items:
+            if item != "/usr" and not item.startswith(("/usr/", "/opt/", "/srv/")):
+                raise ValueError(f"{item!r} must be /usr, or lie below /usr, /opt or /srv")
+        if len(set(items)) != len(items):
+            raise ValueError("name a directory twice")
+        return items
+
+    @field_validator("description")
+    @classmethod
+    def _line(cls, text: str) -> str:
+        if not text.isprintable():
+            raise ValueError("must be one printable line")
+        return text
+
+    @model_validator(mode="after")
+    def _paths_once(self) -> TemplateSpec:
+        image = self.image
+        paths = [*image.directories, *image.closed, *image.links]
+        twice = sorted({path for path in paths if paths.count(path) > 1})
+        if twice:
+            raise ValueError(f"image: {', '.join(twice)} stands there twice")
+        inside = sorted(path for path in paths if any(path.startswith(link + "/") for link in image.links))
+        if inside:
+            raise ValueError(f"image: {', '.join(inside)} lies below a link")
+        return self
+
+    @property
+    def tmp_bytes(self) -> int:
+        return size_bytes(self.tmp)
+
+    @property
+    def linger_seconds(self) -> int | None:
+        return linger_seconds(self.linger)
+
+    def holds_home(self, home: str) -> bool:
+        """Whether a jail's root has the top directory that ``home`` is mounted below, and needs it for nothing else."""
+        plain_path(home)
+        top = "/" + home.split("/")[1]
+        return top in self.image.directories and top not in _SYSTEM
+
+
+_SYSTEM = frozenset(("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/run",
+                     "/sbin", "/sys", "/tmp", "/usr", "/var"))  # fmt: skip
