@@ -14,6 +14,7 @@ import stat
 
 from ..errors import JailkitError
 from ..kernel import mount
+from ..kernel.beneath import require_root_owned_chain
 from ..paths import Paths
 from .recipe import Recipe
 
@@ -39,7 +40,8 @@ def inside(paths: Paths) -> str:
 
 
 def check(paths: Paths, recipe: Recipe) -> None:
-    """Refuse early, with a sentence, what the mounts would refuse with an errno."""
+    """Refuse early, with a sentence, what the mounts would refuse with an errno; and refuse a root, a rendered file or a home
+    below a directory that somebody else could swap: checked at each start, as a mode can change any day."""
     if not os.path.isdir(recipe.root):
         raise JailkitError(
             "missing.image",
@@ -48,6 +50,8 @@ def check(paths: Paths, recipe: Recipe) -> None:
         )
     if not os.path.exists(paths.keeper):
         raise JailkitError("missing.keeper", f"{paths.keeper} is missing", "run ./install again")
+    for path in (recipe.root, f"{paths.jail(recipe.user)}/etc", os.path.dirname(recipe.home)):
+        require_root_owned_chain(path)
     top = "/" + recipe.home.split("/")[1]
     if not os.path.isdir(recipe.root + top):
         raise JailkitError("jail.home", f"the image has no {top} to hold {recipe.home}", "use a home below /home")
@@ -57,7 +61,7 @@ def build(paths: Paths, recipe: Recipe, userns: int) -> None:
     """Root's part, in a private mount namespace. userns: descriptor of the jail's user namespace, whose map makes
     files of the host's root show as root's inside. Raise OSError or JailkitError."""
     stage, root = paths.mount_point, inside(paths)
-    tmpfs = mount.tmpfs(_PLAIN, size=str(recipe.tmp_bytes), nr_inodes="65536", mode="0755")
+    tmpfs = mount.tmpfs(_PLAIN, source="tmpfs", size=str(recipe.tmp_bytes), nr_inodes="65536", mode="0755")
     mount.attach(tmpfs, stage)
     for name, mode in (("root", 0o755), ("dev", 0o755), ("tmp", 0o1777), ("vartmp", 0o1777), ("run", 0o755), ("shm", 0o1777),
                        ("top", 0o755)):  # fmt: skip
@@ -130,7 +134,7 @@ def _run(stage: str, recipe: Recipe) -> None:
 
 def _home(stage: str, root: str, recipe: Recipe) -> None:
     """The home at its own path. The host's directory is opened once, not followed if it is a link, and checked as
-    what it is then; every component above it was checked by :func:`check_home` when the user was added."""
+    what it is then; the directories above it are root's (:func:`check`)."""
     fd = os.open(recipe.home, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         owner = os.fstat(fd).st_uid
