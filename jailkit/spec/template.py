@@ -27,8 +27,8 @@ _PATTERN = re.compile(r"/etc(/[A-Za-z0-9._@+*?-]+)+")
 # the backup /etc/shadow- and /etc/sudoers.d are meant, too.
 FORBIDDEN = (
     "/etc/shadow", "/etc/gshadow", "/etc/passwd", "/etc/group", "/etc/subuid", "/etc/subgid", "/etc/sudoers",
-    "/etc/ssh", "/etc/ssl/private", "/etc/security", "/etc/pam.d", "/etc/jailctl", "/etc/krb5.keytab", "/etc/NetworkManager",
-    "/etc/wireguard", "/etc/letsencrypt", "/etc/machine-id",
+    "/etc/ssh", "/etc/ssl/private", "/etc/security", "/etc/pam.d", "/etc/jailctl", "/etc/krb5.keytab",
+    "/etc/NetworkManager", "/etc/wireguard", "/etc/letsencrypt", "/etc/machine-id",
 )  # fmt: skip
 
 
