@@ -1,0 +1,74 @@
+"""Says what goes on, once it has taken longer than two seconds. On stderr; nothing with --quiet or --json.
+
+Driven by a timer signal and not by a thread: what runs meanwhile forks, and a fork of a process with threads may
+copy a held lock (signal(7): the timer is not inherited by a child; SA_RESTART keeps system calls whole).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from types import FrameType, TracebackType
+
+from .output import Settings, escape
+
+_AFTER = 2.0
+_FRAMES = "|/-\\"
+
+
+class Progress:
+    """Context manager; ``step(text)`` names what begins now."""
+
+    def __init__(self, settings: Settings, title: str) -> None:
+        self._wanted = not settings.quiet and not settings.json
+        self._terminal = sys.stderr.isatty()
+        self._text = title
+        self._said = ""
+        self._frame = 0
+        self._began = time.monotonic()
+        self._shown = False
+
+    def __enter__(self) -> Progress:
+        if self._wanted:
+            self._before = signal.signal(signal.SIGALRM, self._tick)
+            signal.siginterrupt(signal.SIGALRM, False)
+            signal.setitimer(signal.ITIMER_REAL, _AFTER, 0.2 if self._terminal else 1.0)
+        return self
+
+    def step(self, text: str) -> None:
+        self._text = text
+        if self._wanted and time.monotonic() - self._began > _AFTER:
+            self._show()
+
+    def _tick(self, number: int, frame: FrameType | None) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        text = escape(self._text)
+        if self._terminal:
+            self._frame += 1
+            seconds = int(time.monotonic() - self._began)
+            _write(f"\r\x1b[K{_FRAMES[self._frame % 4]} {text[:100]} ({seconds} s)")
+        elif text != self._said:
+            _write(f"... {text}\n")
+        self._said = text
+        self._shown = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._wanted:
+            return
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before)
+        if self._shown and self._terminal:
+            _write("\r\x1b[K")
+
+
+def _write(text: str) -> None:
+    # past sys.stderr: its buffer must not be entered again by the signal handler
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode(errors="replace"))
