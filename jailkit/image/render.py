@@ -1,0 +1,77 @@
+"""Jinja2 for template files: undefined names are errors, the environment is sandboxed, no loader exists (so nothing can
+be included or read), and one encoder stands where values enter a text."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from ..spec.template import TemplateSpec
+
+
+def _final(value: object) -> object:
+    """What ``{{ }}`` writes: a control character could begin a line, or a field, of its own in a flat file (CR and LF
+    into state files: cPanel CVE-2026-41940, useradd CVE-2023-29383)."""
+    text = str(value)
+    if any(ord(char) < 32 or 127 <= ord(char) < 160 or char in "\u2028\u2029" for char in text):
+        raise ValueError(f"{text[:40]!r} has a control character")
+    return value
+
+
+def _field(value: object) -> str:
+    """Filter ``field``: a value for a file whose fields end at colons."""
+    text = str(value)
+    if ":" in text:
+        raise ValueError(f"{text[:40]!r} has a colon")
+    return text
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True, finalize=_final
+    )
+    environment.filters["field"] = _field
+    # the host's clock, environment or randomness would end in the digest
+    environment.globals.clear()
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+def render(text: str, context: dict[str, Any]) -> str:
+    """``text`` with the values of ``context``. Raise ValueError, one sentence with the line."""
+    try:
+        return _ENVIRONMENT.from_string(text).render(context)
+    except TemplateSyntaxError as error:
+        raise ValueError(f"line {error.lineno}: {error.message}") from None
+    except TemplateError as error:
+        raise ValueError(f"{error.message}") from None
+    except (ArithmeticError, LookupError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def image_context(template: TemplateSpec) -> dict[str, Any]:
+    """Names that ``files/*.j2`` may use: ``template`` and ``os``."""
+    return {"template": _template(template), "os": _os()}
+
+
+def jail_context(template: TemplateSpec, user: dict[str, Any], jail: dict[str, Any], dns: list[str]) -> dict[str, Any]:
+    """Names that ``jail/etc/*.j2`` may use. user: name, uid, gid, group, gecos, home, shell. jail: hostname, network.
+    dns: lines for resolv.conf."""
+    return {"template": _template(template), "os": _os(), "user": user, "jail": jail, "dns": dns}
+
+
+def _template(template: TemplateSpec) -> dict[str, Any]:
+    return {"name": template.name, "description": template.description, "path": template.path, "shell": template.shell}
+
+
+def _os() -> dict[str, str]:
+    try:
+        found = platform.freedesktop_os_release()
+    except OSError:
+        found = {}
+    return {key: found.get(key.upper(), "") for key in ("id", "name", "version_id", "pretty_name")}
