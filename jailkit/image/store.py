@@ -1,7 +1,7 @@
 """The store: ``images/<digest>/{root/,manifest.json}`` and ``tags/<template>``, a link to one of them.
 
-An image is built beside its place and renamed into it when every byte is on the disk, so what has a digest for a name is
-whole. A build in progress holds a lock on its own directory; the next build removes those that nobody holds."""
+An image is built beside its place and renamed into it when every byte is on the disk, so what has a digest for a name
+is whole. A build in progress holds a lock on its own directory; the next build removes those that nobody holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A template as it lies on the disk: its spec, its ``files/`` (into the image) and ``jail/etc/`` (rendered once a jail)."""
+"""A template on the disk: its spec, its ``files/`` (into the image) and ``jail/etc/`` (rendered once a jail)."""
 
 from __future__ import annotations
 
