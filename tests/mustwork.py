@@ -1,5 +1,5 @@
-"""With ``JAILKIT_MUST_WORK=1`` (``.ci/run`` sets it) a skipped or expected-to-fail test is a failed one: a proof that was not
-made proves nothing. What cannot work on CI's kind of machine is named in ``allowed-skips.txt``, each with its reason.
+"""With ``JAILKIT_MUST_WORK=1`` (``.ci/run`` sets it) a skipped or expected-to-fail test is a failed one: a proof that
+was not made proves nothing. What cannot work on CI's kind of machine stands in ``allowed-skips.txt``, with the reason.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport, allowed: d
     longrepr = report.longrepr
     reason = longrepr[2] if isinstance(longrepr, tuple) else str(getattr(report, "wasxfail", longrepr))
     report.outcome = "failed"
-    report.longrepr = f"{report.nodeid}: not run ({reason}), but JAILKIT_MUST_WORK=1 and {ALLOWED.name} does not name it"
+    report.longrepr = (
+        f"{report.nodeid}: not run ({reason}), but JAILKIT_MUST_WORK=1 and {ALLOWED.name} does not name it"
+    )
     if hasattr(report, "wasxfail"):
         del report.wasxfail
 

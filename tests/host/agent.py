@@ -30,8 +30,8 @@ def serve(control: socket.socket) -> None:
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)
     os.set_inheritable(control.fileno(), False)
     null = os.open("/dev/null", os.O_RDWR)
     for number in (0, 1, 2):
@@ -74,8 +74,9 @@ def accept(control: socket.socket, waiting: dict[int, socket.socket]) -> bool:
         try:
             become(request, fds)
         except BaseException as error:
-            os.write(fds[2], f"agent: {request['argv'][0]}: {error}\n".encode())
-        os._exit(127)
+            os.write(2, f"agent: {request['argv'][0]}: {error}\n".encode())
+        finally:
+            os._exit(127)
     for descriptor in fds[:3]:
         os.close(descriptor)
     pidfd = os.pidfd_open(pid)

@@ -30,7 +30,7 @@ import time
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import agent  # noqa: E402  (with -I the directory of the script is not on the path)
+import agent  # type: ignore[import-not-found]  # (with -I the directory of the script is not on the path)
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = 4096, 16384, 1 << 18, 1 << 20
@@ -177,9 +177,9 @@ def become_host(config: dict[str, Any]) -> None:
     tmpfs(f"{root}/run", "0755")
     for name, mode in (("tmp", "1777"), ("home", "0755"), ("var/lib/jailctl", "0755")):
         tmpfs(f"{root}/{name}", mode, flags=0)  # as on a plain disk: setuid and devices are the jail's to forbid
-    for name, mode in (("run/sshd", 0o755), ("run/lock", 0o1777), ("run/user", 0o755), ("run/screen", 0o1777)):
+    for name, bits in (("run/sshd", 0o755), ("run/lock", 0o1777), ("run/user", 0o755), ("run/screen", 0o1777)):
         os.mkdir(f"{root}/{name}")
-        os.chmod(f"{root}/{name}", mode)
+        os.chmod(f"{root}/{name}", bits)
     os.close(os.open(f"{root}/run/utmp", os.O_CREAT | os.O_WRONLY, 0o664))
     for source, target in config["binds"]:
         os.makedirs(root + target, exist_ok=True)
@@ -215,8 +215,13 @@ def mount_usr(config: dict[str, Any], root: str) -> None:
     if config["upper"]:
         bind(config["usr_local"], local, readonly=False)
     else:
-        tmpfs(local, "0755", flags=0)
-        shutil.copytree(config["usr_local"], local, symlinks=True, dirs_exist_ok=True)
+        copied_to_memory(config["usr_local"], local)
+    copied_to_memory("/usr/share/pam-configs", f"{root}/usr/share/pam-configs")  # where packages and setup put profiles
+
+
+def copied_to_memory(source: str, target: str) -> None:
+    tmpfs(target, "0755", flags=0)
+    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
 
 
 def mount_cgroups(config: dict[str, Any], target: str) -> None:

@@ -3,7 +3,7 @@
     bare-KEY     a fresh Debian: /etc and the package database of this machine's packages, stock sshd and PAM
                  configuration, no accounts of persons, nothing of the machine's /root, /home, /opt, /work
     base-KEY     bare, and ``./install`` run in it as an administrator would; KEY: the Python libraries asked for
-    tree-KEY     base, and ``./install`` run again from the tree as it is now; KEY: the tree. Seldom more than ten seconds
+    tree-KEY     base, and ``./install`` run again from the tree as it is now; KEY: the tree
 
 Each is the upper layer of an overlay over the ones before. /usr is not in them: it is the machine's (see boot.py).
 ``JAILKIT_TEST_TREE`` names another tree to install than the one these tests lie in.
@@ -105,7 +105,8 @@ def bare_key() -> str:
 EMPTY = ("proc", "sys", "dev", "run", "usr", "home", "opt", "srv", "mnt", "media", "boot",
          "var/cache", "var/lib", "var/log", "var/spool", "var/opt", "var/backups", "var/lib/jailctl")  # fmt: skip
 COPIED = ("var/lib/dpkg", "var/lib/pam", "var/lib/ucf", "var/lib/vim", "var/lib/misc", "var/lib/python",
-          "var/lib/systemd/deb-systemd-helper-enabled", "var/cache/debconf", "var/cache/man", "var/spool/cron")  # fmt: skip
+          "var/lib/systemd/deb-systemd-helper-enabled", "var/cache/debconf", "var/cache/man",
+          "var/spool/cron")  # fmt: skip
 
 
 def make_bare(layer: Golden, _below: Golden | None) -> None:
@@ -135,10 +136,12 @@ def make_bare(layer: Golden, _below: Golden | None) -> None:
 
 
 def clean_etc(etc: Path) -> None:
-    """What makes this machine's /etc differ from that of a fresh Debian with the same packages, as far as it matters."""
+    """What makes this machine's /etc differ from that of a fresh Debian with the same packages."""
     for host_key in etc.glob("ssh/ssh_host_*"):
         host_key.unlink()
-    subprocess.run(["/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{etc}/ssh/ssh_host_ed25519_key"], check=True)
+    subprocess.run(
+        ["/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{etc}/ssh/ssh_host_ed25519_key"], check=True
+    )
     shutil.copy("/usr/share/openssh/sshd_config", etc / "ssh/sshd_config")
     (etc / "hostname").write_text("testhost\n")
     (etc / "hosts").write_text("127.0.0.1 localhost\n127.0.1.1 testhost\n")
@@ -171,8 +174,14 @@ def install_tree(layer: Golden, below: Golden | None) -> None:
     cache = CACHE / "pip-cache"
     cache.mkdir(exist_ok=True)
     binds = [(str(TREE), "/usr-src/jailkit"), (str(cache), "/pip-cache")]
-    binds += [(f"/opt/{name}", f"/opt/{name}") for name in os.listdir("/opt") if os.path.isdir(f"/opt/{name}") and name != "jailctl"]
-    settings = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name.lower().endswith("_proxy")}
+    binds += [
+        (f"/opt/{name}", f"/opt/{name}")
+        for name in os.listdir("/opt")
+        if os.path.isdir(f"/opt/{name}") and name != "jailctl"
+    ]
+    settings = {
+        name: value for name, value in os.environ.items() if name.startswith("PIP_") or name.lower().endswith("_proxy")
+    }
     host = Host(below=below, layer=layer, binds=binds, writable=["/pip-cache"], network="machine", sshd=False)
     with host:
         done = host.run(["/usr-src/jailkit/install"], env={**settings, "PIP_CACHE_DIR": "/pip-cache"}, timeout=900)

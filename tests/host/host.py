@@ -31,7 +31,7 @@ Result = subprocess.CompletedProcess[str]
 class Host(Ssh):
     """One machine. ``with Host() as h:`` or ``start()`` and ``stop()``.
 
-    product: with jailkit installed by ``./install`` (and not set up: that is ``h.jailctl("setup")``); else a bare Debian
+    product: with jailkit installed by ``./install`` (not set up: that is ``h.jailctl("setup")``); else a bare Debian
     sshd: start Debian's sshd on port 22
     below, layer, binds, writable, network: for golden.py, which builds the layers inside a host
     """
@@ -72,11 +72,18 @@ class Host(Ssh):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stack.enter_context(ours)
         life_read, life_write = os.pipe()
-        config = self._config | self._layers() | {"cgroups": self.cgroups, "life_fd": life_read, "control_fd": theirs.fileno()}
+        config = (
+            self._config
+            | self._layers()
+            | {"cgroups": self.cgroups, "life_fd": life_read, "control_fd": theirs.fileno()}
+        )
         supervisor = subprocess.Popen(
             [PYTHON, "-I", "-S", str(BOOT)],
-            pass_fds=(life_read, theirs.fileno()), stdin=subprocess.PIPE, env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}, cwd="/",
-        )  # fmt: skip
+            pass_fds=(life_read, theirs.fileno()),
+            stdin=subprocess.PIPE,
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+            cwd="/",
+        )
         stack.callback(supervisor.wait)
         stack.callback(os.close, life_write)
         assert supervisor.stdin
@@ -92,8 +99,10 @@ class Host(Ssh):
             self.init = observe.seen(probe.pid).parent
 
     def _layers(self) -> dict[str, object]:
-        scratch = CACHE / "scratch"  # an empty directory: what is mounted on it is seen in the host's own namespace only
+        scratch = CACHE / "scratch"  # stays empty: what is mounted on it shows in the host's own namespace only
         scratch.mkdir(parents=True, exist_ok=True)
+        lower: list[str]
+        own: dict[str, object]
         if self._layer:
             upper = self._layer.lower[0]
             lower = [str(path) for path in self._layer.lower[1:]]
@@ -139,8 +148,8 @@ class Host(Ssh):
         env: Mapping[str, str] | None = None,
         cwd: str = "/",
     ) -> Process:
-        """Starts ``argv`` inside, its three streams on pipes. As another ``user``: with bare ids, without PAM and without a
-        jail, so never as a jailed user except to play an unjailed process of hers. Close it (``with``) when done."""
+        """Starts ``argv`` inside, its three streams on pipes. As another ``user``: with bare ids, without PAM
+        and without a jail; so as a jailed user only to play an unjailed process of hers. Close it (``with``)."""
         inside: list[int] = []
         ends = []
         for output in (False, True, True):
@@ -166,7 +175,7 @@ class Host(Ssh):
         cwd: str = "/",
         check: bool = False,
     ) -> Result:
-        """Runs to its end; output as text (bytes that are not UTF-8 as backslash escapes). ``check``: fail on a status not 0."""
+        """Runs to its end; output as text, what is not UTF-8 in it as \\xNN. ``check``: fail unless the status is 0."""
         done = self.run_bytes(argv, user=user, input=input, timeout=timeout, env=env, cwd=cwd)
         out, err = (part.decode(errors="backslashreplace") for part in (done.stdout, done.stderr))
         if check and done.returncode != 0:
@@ -192,7 +201,9 @@ class Host(Ssh):
             raise subprocess.TimeoutExpired(list(argv), timeout, out, err)
         return subprocess.CompletedProcess(list(argv), status, out, err)
 
-    def terminal(self, argv: Sequence[str], *, user: str | None = None, env: Mapping[str, str] | None = None, cwd: str = "/") -> Terminal:
+    def terminal(
+        self, argv: Sequence[str], *, user: str | None = None, env: Mapping[str, str] | None = None, cwd: str = "/"
+    ) -> Terminal:
         """Starts ``argv`` on a new terminal of the host, 24 by 80, as a getty or an administrator's window would."""
         master = os.open(self.root / "dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
         fcntl.ioctl(master, TIOCSPTLCK, b"\0\0\0\0")
@@ -227,7 +238,9 @@ class Host(Ssh):
             found[:] = [line for line in self._log.lines()[after:] if containing in line]
             return bool(found)
 
-        wait_for(look, timeout, lambda: f"no line with {containing!r} in the log:\n" + "\n".join(self._log.lines()[after:]))
+        wait_for(
+            look, timeout, lambda: f"no line with {containing!r} in the log:\n" + "\n".join(self._log.lines()[after:])
+        )
         return found[0]
 
     # -- sshd
@@ -243,7 +256,11 @@ class Host(Ssh):
             raise AssertionError(f"sshd -t: {checked.stderr}")
         self._sshd = self.spawn([SSHD, "-D", "-p", str(port)], env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
         self._open.callback(self._sshd.close)
-        wait_for(lambda: f":{port:04X} 00000000:0000 0A" in (self.root / f"proc/{self._sshd_inner()}/net/tcp").read_text(), 5, "sshd does not listen")
+        wait_for(
+            lambda: f":{port:04X} 00000000:0000 0A" in (self.root / f"proc/{self._sshd_inner()}/net/tcp").read_text(),
+            5,
+            "sshd does not listen",
+        )
 
     def _sshd_inner(self) -> int:
         assert self._sshd
@@ -259,7 +276,7 @@ class Host(Ssh):
 
 
 def wait_for(condition: object, timeout: float, otherwise: object = "it did not come to pass") -> None:
-    """Polls until ``condition()`` is true; AssertionError with ``otherwise`` (text or a function) after ``timeout`` seconds."""
+    """Polls until ``condition()`` is true; AssertionError of ``otherwise`` (text or function) after ``timeout`` s."""
     assert callable(condition)
     end = time.monotonic() + timeout
     while not condition():

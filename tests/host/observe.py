@@ -98,7 +98,9 @@ def read_list(path: str) -> list[str]:
 
 def read_cgroups(base: str) -> dict[str, str]:
     with open(f"{base}/cgroup") as file:
-        return {controllers or "v2": path for _, controllers, path in (line.rstrip("\n").split(":", 2) for line in file)}
+        return {
+            controllers or "v2": path for _, controllers, path in (line.rstrip("\n").split(":", 2) for line in file)
+        }
 
 
 def read_fds(base: str) -> tuple[dict[int, str], dict[int, int]]:
@@ -115,7 +117,11 @@ def read_fds(base: str) -> tuple[dict[int, str], dict[int, int]]:
 
 def below(init: int) -> list[Seen]:
     """``init`` and all that descends from it, so also what runs in the jails; ``init`` first, then by pid."""
-    parents = {pid: parent for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if (parent := parent_of(pid)) is not None}
+    parents = {
+        pid: parent
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
+        if (parent := parent_of(pid)) is not None
+    }
     found: list[Seen] = []
     for pid in sorted(parents):
         above: int | None = pid
@@ -139,4 +145,7 @@ def parent_of(pid: int) -> int | None:
 
 def as_table(processes: list[Seen]) -> list[dict[str, Any]]:
     """For a failure message: who runs what."""
-    return [{"pid": process.pid, "parent": process.parent, "uid": process.uids[0], "argv": " ".join(process.argv)} for process in processes]
+    return [
+        {"pid": process.pid, "parent": process.parent, "uid": process.uids[0], "argv": " ".join(process.argv)}
+        for process in processes
+    ]

@@ -65,7 +65,7 @@ class Process:
         self.signal(signal.SIGKILL)
 
     def communicate(self, data: bytes, timeout: float) -> tuple[bytes, bytes]:
-        """Feeds and reads all, until both outputs are closed. TimeoutExpired after ``timeout`` seconds, process killed."""
+        """Feeds and reads all, until both outputs are closed. TimeoutExpired after ``timeout`` s, process killed."""
         end = time.monotonic() + timeout
         assert self.stdin and self.stdout and self.stderr
         outputs: dict[int, list[bytes]] = {self.stdout.fileno(): [], self.stderr.fileno(): []}
@@ -112,7 +112,7 @@ class Process:
         self.close()
 
 
-class Terminal(pexpect.fdpexpect.fdspawn):  # type: ignore[misc]
+class Terminal(pexpect.fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic in its stubs only
     """A process with a terminal of the host (a pty of its own /dev/pts), to talk to as pexpect does: ``send``,
     ``sendline``, ``expect``, ``before``. Text is UTF-8; the timeout is 10 seconds."""
 
@@ -143,7 +143,14 @@ class Agent:
         self._control = control
 
     def start(
-        self, argv: Sequence[str], fds: tuple[int, int, int], ids: Ids, env: Mapping[str, str] | None, cwd: str, *, tty: bool
+        self,
+        argv: Sequence[str],
+        fds: tuple[int, int, int],
+        ids: Ids,
+        env: Mapping[str, str] | None,
+        cwd: str,
+        *,
+        tty: bool,
     ) -> Process:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = dict(ENVIRONMENT) if env is None else dict(env)

@@ -28,7 +28,7 @@ class Ssh:
         return self
 
     def key(self, name: str) -> str:
-        """The path, in the host, of an Ed25519 private key of that name; made when first asked for. Public: ``.pub``."""
+        """The path, in the host, of an Ed25519 private key of that name, made when first asked for (``.pub``)."""
         path = f"{KEYS}/{name}"
         if not Path(f"{self._host.root}{path}").exists():
             self._host.run(["/bin/mkdir", "-p", "-m", "700", KEYS], check=True)
@@ -39,7 +39,14 @@ class Ssh:
         return Path(f"{self._host.root}{self.key(name)}.pub").read_text().strip()
 
     def ssh_argv(
-        self, user: str, cmd: str | None = None, *, key: str | None = None, opts: Sequence[str] = (), tty: bool = False, port: int = 22
+        self,
+        user: str,
+        cmd: str | None = None,
+        *,
+        key: str | None = None,
+        opts: Sequence[str] = (),
+        tty: bool = False,
+        port: int = 22,
     ) -> list[str]:
         argv = ["/usr/bin/ssh", *OPTIONS, "-i", key or self.key(user), "-p", str(port), *opts]
         if tty:
@@ -63,8 +70,12 @@ class Ssh:
         argv = self.ssh_argv(user, cmd, key=key, opts=["-o", "BatchMode=yes", *opts], tty=tty, port=port)
         return self._host.run(argv, input=input, timeout=timeout)
 
-    def ssh_bytes(self, user: str, cmd: str, *, input: bytes = b"", timeout: float = 30) -> subprocess.CompletedProcess[bytes]:
-        return self._host.run_bytes(self.ssh_argv(user, cmd, opts=["-o", "BatchMode=yes"]), input=input, timeout=timeout)
+    def ssh_bytes(
+        self, user: str, cmd: str, *, input: bytes = b"", timeout: float = 30
+    ) -> subprocess.CompletedProcess[bytes]:
+        return self._host.run_bytes(
+            self.ssh_argv(user, cmd, opts=["-o", "BatchMode=yes"]), input=input, timeout=timeout
+        )
 
     def ssh_spawn(self, user: str, cmd: str | None = None, *, opts: Sequence[str] = (), tty: bool = False) -> Process:
         """A session that goes on while the test looks."""
@@ -79,8 +90,10 @@ class Ssh:
         argv = ["/usr/bin/sftp", *OPTIONS, "-i", self.key(user), "-b", "-", *opts, f"{user}@127.0.0.1"]
         return self._host.run(argv, input=commands, timeout=timeout)
 
-    def scp(self, user: str, sources: Sequence[str], target: str, *, opts: Sequence[str] = (), timeout: float = 30) -> Result:
-        """scp(1); names on the far side are written ``:path``. ``opts=["-O"]`` is the old protocol, ``["-s"]`` sftp's."""
+    def scp(
+        self, user: str, sources: Sequence[str], target: str, *, opts: Sequence[str] = (), timeout: float = 30
+    ) -> Result:
+        """scp(1); names on the far side are written ``:path``. ``opts``: ``["-O"]`` old protocol, ``["-s"]`` sftp's."""
         far = f"{user}@127.0.0.1"
         names = [f"{far}{name}" if name.startswith(":") else name for name in [*sources, target]]
         return self._host.run(["/usr/bin/scp", *OPTIONS, "-i", self.key(user), "-B", *opts, *names], timeout=timeout)

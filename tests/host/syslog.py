@@ -25,7 +25,7 @@ class Syslog:
 
     def _listen(self) -> None:
         while True:
-            ready, _, _ = select.select([self._socket, self._stop_read], [], [])
+            ready, _, _ = select.select([self._socket.fileno(), self._stop_read], [], [])
             if self._stop_read in ready:
                 return
             self._lines.append(self._socket.recv(65536).decode(errors="backslashreplace").rstrip("\n\0"))
