@@ -47,6 +47,11 @@ class Seen:
     umask: int = 0
     start_time: int = 0
 
+    @property
+    def inner_pid(self) -> int:
+        """Its number in the pid namespace that it is in."""
+        return self.inner_pids[-1]
+
 
 def seen(pid: int) -> Seen:
     """Raises FileNotFoundError or ProcessLookupError if it is gone, or a zombie."""
