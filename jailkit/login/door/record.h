@@ -11,6 +11,7 @@
 #define SESSION_MAGIC "JAILSES1"
 #define MAX_FILTER 512
 #define LINGER_FOREVER 0xffffffffu
+#define FLAG_HOST_NETWORK 1u
 
 struct record {
 	char magic[8];

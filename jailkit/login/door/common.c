@@ -1,0 +1,307 @@
+/* See common.h. Static, no NSS, no locale, no allocation: all that is known comes from the record and from /proc. */
+#define _GNU_SOURCE
+#include "common.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <syslog.h>
+#include <unistd.h>
+
+struct voice voice = { .tag = "jailctl", .log = -1, .user = STDERR_FILENO, .pipe = -1, .who = "user=-" };
+
+/* Not syslog(3): it would look for /dev/log again at each line, by then perhaps in the jail, and reads TZ.
+ * No socket, no log: that must not decide about a login. A full one may hold us up for a second. */
+void log_open(void)
+{
+	const struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = LOG_SOCKET };
+	const struct timeval patience = { .tv_sec = 1 };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return;
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0 ||
+	    connect(fd, (const struct sockaddr *)&to, sizeof to) != 0)
+		close(fd);
+	else
+		voice.log = fd;
+}
+
+/* Copy `from`, as much of it as fits: one word on one line, whatever it was, and still recoverable. */
+void escape(char *to, size_t size, const char *from)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	for (; *from != '\0' && size > 4; from++) {
+		unsigned char c = (unsigned char)*from;
+
+		if (c > 0x20 && c < 0x7f && strchr("=,\\", c) == NULL) {
+			*to++ = (char)c;
+			size--;
+			continue;
+		}
+		*to++ = '\\';
+		*to++ = 'x';
+		*to++ = hex[c >> 4];
+		*to++ = hex[c & 15];
+		size -= 4;
+	}
+	*to = '\0';
+}
+
+_Noreturn void refuse_text(const char *text)
+{
+	static const char dull[] = "This account is not available at the moment.\n";
+	char line[768];
+	int n = snprintf(line, sizeof line, "<%d>%s[%d]: refused %s %s", LOG_AUTHPRIV | LOG_WARNING, voice.tag,
+			 (int)getpid(), voice.who, text);
+
+	if (voice.log >= 0 && n > 0)
+		(void)!send(voice.log, line, strnlen(line, sizeof line), MSG_NOSIGNAL);
+	if (voice.restore != NULL)
+		voice.restore();
+	(void)!write(voice.user, dull, sizeof dull - 1);
+	_exit(1);
+}
+
+_Noreturn void refuse(const char *code, const char *format, ...)
+{
+	char detail[160], text[256];
+	va_list list;
+
+	va_start(list, format);
+	(void)vsnprintf(detail, sizeof detail, format, list);
+	va_end(list);
+	(void)snprintf(text, sizeof text, "code=%s %s", code, detail);
+	if (voice.pipe >= 0) {
+		(void)!write(voice.pipe, text, strlen(text));
+		_exit(1);
+	}
+	refuse_text(text);
+}
+
+_Noreturn void kernel(const char *call)
+{
+	const char *name = strerrorname_np(errno);
+
+	refuse("login.kernel", "%s: %s", call, name != NULL ? name : "?");
+}
+
+/* Whoever may write a directory decides what its names mean, so ownership is checked on the descriptor,
+ * link by link (sshd does the same for ChrootDirectory). EPERM says that it was found wanting. */
+int open_safe(int dir, const char *name, int flags)
+{
+	struct stat st;
+	int fd = openat(dir, name, flags | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) == 0) {
+		if (st.st_uid == 0 && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0)
+			return fd;
+		errno = EPERM;
+	}
+	int saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+int walk(const char *path, int flags)
+{
+	char part[NAME_MAX + 1];
+	int dir = open_safe(AT_FDCWD, "/", O_PATH | O_DIRECTORY);
+
+	while (dir >= 0) {
+		path += strspn(path, "/");
+		size_t length = strcspn(path, "/");
+		bool last = path[length + strspn(path + length, "/")] == '\0';
+
+		if (length == 0 || length >= sizeof part) {
+			close(dir);
+			errno = ENAMETOOLONG;
+			return -1;
+		}
+		memcpy(part, path, length);
+		part[length] = '\0';
+		int next = open_safe(dir, part, last ? flags : O_PATH | O_DIRECTORY);
+		int saved = errno;
+		close(dir);
+		errno = saved;
+		if (last)
+			return next;
+		dir = next;
+		path += length;
+	}
+	return -1;
+}
+
+const char *open_code(void)
+{
+	switch (errno) {
+	case ENOENT:
+		return "login.no-jail";
+	case EPERM:
+	case EACCES:
+	case ELOOP:
+	case ENOTDIR:
+		return "login.path-unsafe";
+	default:
+		return "login.kernel";
+	}
+}
+
+/* The whole of `fd`, or -1 where a read fails or there is more than `size`. */
+ssize_t read_all(int fd, void *buffer, size_t size)
+{
+	char *at = buffer, more;
+	size_t used = 0;
+
+	for (;;) {
+		bool full = used == size;
+		ssize_t n = read(fd, full ? &more : at + used, full ? 1 : size - used);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 || (n > 0 && full)) {
+			errno = n < 0 ? errno : EFBIG;
+			return -1;
+		}
+		if (n == 0)
+			return (ssize_t)used;
+		used += (size_t)n;
+	}
+}
+
+/* jailkit/names.py, user_name(): the one grammar. */
+bool name_valid(const char *name)
+{
+	static const char *const reserved[] = { "root", "nobody", "nogroup", "all", "jailed", "self", "tags" };
+	size_t length = strnlen(name, 33);
+
+	if (length == 0 || length > 32 || strchr("0123456789.-", name[0]) != NULL || strchr(".-", name[length - 1]) != NULL)
+		return false;
+	if (strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.-") != length || strstr(name, "..") != NULL)
+		return false;
+	for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
+		if (strcmp(name, reserved[i]) == 0)
+			return false;
+	return true;
+}
+
+/* Fields 4 and 22 of proc(5) stat. The command name in field 2 is the process's own choice and may hold anything,
+ * so counting starts at the last ')'. */
+bool process_stat(pid_t pid, pid_t *parent, uint64_t *start)
+{
+	char path[32], text[1024], *at, *end;
+	unsigned long long value = 0;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	ssize_t n = read_all(fd, text, sizeof text - 1);
+	close(fd);
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	at = strrchr(text, ')');
+	if (at == NULL || at[1] != ' ' || at[2] == '\0')
+		return false;
+	at += 3; /* behind the state, field 3 */
+	for (int field = 4; field <= 22; field++, at = end) {
+		errno = 0;
+		value = strtoull(at, &end, 10);
+		if (end == at || errno != 0)
+			return false;
+		if (field == 4)
+			*parent = (pid_t)value;
+	}
+	*start = value;
+	return true;
+}
+
+int jail_dir(uid_t uid)
+{
+	char path[sizeof JAILS + 16];
+
+	(void)snprintf(path, sizeof path, "%s/%u", JAILS, uid);
+	return walk(path, O_PATH | O_DIRECTORY);
+}
+
+static bool record_valid(const struct record *r, size_t size, uid_t uid)
+{
+	size_t head = offsetof(struct record, filter);
+
+	if (size < head || memcmp(r->magic, RECORD_MAGIC, sizeof r->magic) != 0)
+		return false;
+	if (r->nfilter == 0 || r->nfilter > MAX_FILTER || r->pad != 0 || r->size != size ||
+	    size != head + r->nfilter * sizeof r->filter[0])
+		return false;
+	if (r->user[sizeof r->user - 1] != 0 || r->home[sizeof r->home - 1] != 0 || r->shell[sizeof r->shell - 1] != 0 ||
+	    r->sftp[sizeof r->sftp - 1] != 0 || r->path[sizeof r->path - 1] != 0 || r->cgroup[sizeof r->cgroup - 1] != 0 ||
+	    r->services[sizeof r->services - 1] != 0 || r->services[sizeof r->services - 2] != 0 ||
+	    r->image[sizeof r->image - 1] != 0)
+		return false;
+	return r->uid == uid && r->uid != 0 && r->gid != 0 && r->pid > 1 && r->userns != 0 &&
+	       (r->flags & ~FLAG_HOST_NETWORK) == 0 && name_valid(r->user) && r->home[0] == '/' &&
+	       r->shell[0] == '/' && r->path[0] == '/' && (r->sftp[0] == '/' || r->sftp[0] == '\0');
+}
+
+const char *record_load(int dir, uid_t uid, struct record *record)
+{
+	struct stat st;
+	int fd = open_safe(dir, "entry", O_RDONLY | O_NONBLOCK); /* a FIFO must not hold us up */
+
+	if (fd < 0)
+		return open_code();
+	bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+	ssize_t size = regular ? read_all(fd, record, sizeof *record) : -1;
+	close(fd);
+	return size >= 0 && record_valid(record, (size_t)size, uid) ? NULL : "login.bad-record";
+}
+
+/* A pid alone proves nothing, the kernel gives it out again. The pidfd pins one process; start time and user namespace
+ * say whether it is the one that the record means; that it still runs afterwards says that they were read from it. */
+const char *keeper_open(const struct record *record, int *pidfd)
+{
+	char path[40];
+	struct stat st;
+	pid_t parent;
+	uint64_t start;
+	int fd = (int)syscall(SYS_pidfd_open, record->pid, 0);
+
+	if (fd < 0)
+		return "login.keeper-dead";
+	struct pollfd ended = { .fd = fd, .events = POLLIN };
+	(void)snprintf(path, sizeof path, "/proc/%d/ns/user", (int)record->pid);
+	if (process_stat(record->pid, &parent, &start) && start == record->start && stat(path, &st) == 0 &&
+	    st.st_ino == record->userns && poll(&ended, 1, 0) == 0) {
+		*pidfd = fd;
+		return NULL;
+	}
+	close(fd);
+	return "login.keeper-dead";
+}
+
+/* `dir` is the directory of sessions. A name is the decimal pid of a process. */
+bool session_load(int dir, const char *name, struct session *session)
+{
+	int fd = open_safe(dir, name, O_RDONLY | O_NONBLOCK);
+
+	if (fd < 0)
+		return false;
+	ssize_t size = read_all(fd, session, sizeof *session);
+	close(fd);
+	return size == sizeof *session && memcmp(session->magic, SESSION_MAGIC, sizeof session->magic) == 0 &&
+	       session->user[sizeof session->user - 1] == 0;
+}

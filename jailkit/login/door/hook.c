@@ -1,0 +1,348 @@
+/* The hook: what pam_exec runs, as root, at session open and close. It admits or refuses the login of a jailed user:
+ * without the session record that it writes the door lets nobody in. A warm jail costs no more than this program; for a
+ * cold one it starts the library.
+ *
+ * Whatever comes from outside (environment, caller's arguments) is data: checked against a grammar, or escaped and logged.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hook.h"
+
+#define START_SECONDS 30
+#define LOCK_SECONDS 35 /* another login may be starting this jail */
+
+extern char **environ;
+static const char *type = "", *user = "", *service = "", *rhost = "", *tty = "", *auth = "";
+static struct record record;
+
+/* pam_exec hands over the PAM environment, which pam_env may have read from a file of the user's, and appends its own
+ * variables: so of each of ours the last one counts. rhost and tty it leaves out where they are not set: so only those
+ * behind its PAM_SERVICE are its own. SSH_AUTH_INFO_0 is sshd's, and only ever written down. */
+static void read_environment(void)
+{
+	static const struct {
+		const char *name, **value;
+	} known[] = { { "PAM_TYPE=", &type },   { "PAM_USER=", &user }, { "PAM_SERVICE=", &service },
+		      { "PAM_RHOST=", &rhost }, { "PAM_TTY=", &tty },   { "SSH_AUTH_INFO_0=", &auth } };
+
+	for (char **one = environ; *one != NULL; one++)
+		for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+			size_t length = strlen(known[i].name);
+
+			if (strncmp(*one, known[i].name, length) != 0)
+				continue;
+			*known[i].value = *one + length;
+			if (known[i].value == &service)
+				rhost = tty = "";
+		}
+}
+
+/* Nothing of the caller's: su is started by users, with their umask, directory, terminal, descriptors and signal mask. A
+ * session of our own keeps ^C and ^Z of that terminal from us while we hold a lock. */
+static void settle(void)
+{
+	const struct sigaction standard = { .sa_handler = SIG_DFL }, ignore = { .sa_handler = SIG_IGN };
+	sigset_t none;
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	while (fd >= 0 && fd < 3)
+		fd = open("/dev/null", O_RDWR); /* 0 to 2 are taken now, whatever was there */
+	(void)umask(077);
+	(void)setsid(); /* fails where pam_exec has done it */
+	(void)sigemptyset(&none);
+	if (fd < 0 || syscall(SYS_close_range, 3U, ~0U, 0U) != 0 || chdir("/") != 0)
+		kernel("settle");
+	log_open();
+	if (sigaction(SIGCHLD, &standard, NULL) != 0 || sigaction(SIGALRM, &standard, NULL) != 0 ||
+	    sigaction(SIGPIPE, &ignore, NULL) != 0 || sigprocmask(SIG_SETMASK, &none, NULL) != 0)
+		kernel("sigaction");
+	if (setgroups(0, NULL) != 0 || setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)
+		refuse("login.bad-args", "the hook is root's");
+	(void)alarm(120); /* everything below has a time limit; should one fail, so does the login */
+}
+
+static void introduce(void)
+{
+	char name[64], from[96], by[48];
+
+	escape(name, sizeof name, user);
+	escape(by, sizeof by, service);
+	escape(from, sizeof from, rhost);
+	(void)snprintf(voice.who, sizeof voice.who, "user=%s service=%s rhost=%s", name, by, from);
+}
+
+/* The uid that the host knew for `user` when the jail was started, from the link that the start made; 0: cold. No name
+ * service is asked: in a static program it would load what the host's nsswitch.conf says. */
+static uid_t warm_uid(void)
+{
+	char target[32];
+	int names = walk(NAMES, O_PATH | O_DIRECTORY);
+
+	if (names < 0 && errno == ENOENT)
+		return 0;
+	if (names < 0)
+		refuse(open_code(), "%s", NAMES);
+	ssize_t n = readlinkat(names, user, target, sizeof target - 1);
+	close(names);
+	if (n <= 0)
+		return 0;
+	target[n] = '\0';
+	if (strncmp(target, "../jails/", 9) != 0 || target[9] < '1' || target[9] > '9')
+		return 0;
+	char *end;
+	errno = 0;
+	unsigned long uid = strtoul(target + 9, &end, 10);
+	return *end == '\0' && errno == 0 && uid < 0xfffffffful ? (uid_t)uid : 0;
+}
+
+static void start_cold(void)
+{
+	static char python[] = ROOT "/opt/jailctl/venv/bin/python3", program[] = ROOT "/opt/jailctl/lib/jailkit/jail/cold.py";
+	static char isolated[] = "-I", siteless[] = "-S", root[] = ROOT, name[40];
+	static char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin", lang[] = "LANG=C.UTF-8";
+	char *const argv[] = { python, isolated, siteless, program, name, root[0] != '\0' ? root : NULL, NULL };
+	char *const env[] = { path, lang, NULL };
+	int status = 0;
+
+	(void)snprintf(name, sizeof name, "%s", user);
+	pid_t child = fork();
+	if (child < 0)
+		kernel("fork");
+	if (child == 0) {
+		if (setpgid(0, 0) == 0 && null_streams() == 0)
+			(void)execve(python, argv, env);
+		_exit(127);
+	}
+	struct pollfd ended = { .fd = (int)syscall(SYS_pidfd_open, child, 0), .events = POLLIN };
+	int n = ended.fd < 0 ? -1 : poll(&ended, 1, START_SECONDS * 1000);
+	if (n <= 0) {
+		(void)kill(-child, SIGKILL); /* whoever is killed while starting leaves nothing: see jail/start.py */
+		(void)kill(child, SIGKILL);
+	}
+	close(ended.fd);
+	if (waitpid(child, &status, 0) != child)
+		kernel("waitpid");
+	if (n <= 0)
+		refuse("login.start-failed", "no jail after %d s", START_SECONDS);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 3)
+		refuse("login.no-jail", "no such jail");
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 4)
+		refuse("login.disabled", "the jail is disabled");
+	refuse("login.start-failed", "status %#x", (unsigned)status);
+}
+
+static bool listed(const char *list, const char *name)
+{
+	for (; *list != '\0'; list += strlen(list) + 1)
+		if (strcmp(list, name) == 0)
+			return true;
+	return false;
+}
+
+/* su can be told to start another shell than the account's (--shell, or $SHELL with --preserve-environment), and root
+ * may always: that would be a way past the door. Long options may be cut short, short ones put together. */
+static bool shell_option(char *arg, bool *value_follows)
+{
+	static const char *const forbidden[] = { "shell", "preserve-environment" };
+	static const char *const valued[] = { "command", "session-command", "group", "supp-group", "whitelist-environment" };
+
+	*value_follows = false;
+	if (strncmp(arg, "--", 2) == 0) {
+		size_t length = strcspn(arg + 2, "=");
+
+		for (size_t i = 0; i < sizeof forbidden / sizeof *forbidden; i++)
+			if (strncmp(arg + 2, forbidden[i], length) == 0)
+				return true;
+		for (size_t i = 0; i < sizeof valued / sizeof *valued; i++)
+			*value_follows |= strncmp(arg + 2, valued[i], length) == 0 && arg[2 + length] == '\0';
+		return false;
+	}
+	for (arg++; *arg != '\0'; arg++) {
+		if (strchr("smp", *arg) != NULL)
+			return true;
+		if (strchr("cgGuw", *arg) != NULL) {
+			*value_follows = arg[1] == '\0';
+			return false;
+		}
+	}
+	return false;
+}
+
+static void check_su(pid_t caller)
+{
+	static char text[131072];
+	char path[32];
+	bool value = true; /* argv[0] */
+
+	(void)snprintf(path, sizeof path, "/proc/%d/cmdline", (int)caller);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t size = fd < 0 ? -1 : read_all(fd, text, sizeof text - 1);
+	if (size <= 0)
+		refuse("login.shell-override", "the arguments of su cannot be read");
+	close(fd);
+	for (char *arg = text; arg < text + size; arg += strlen(arg) + 1) {
+		if (value) {
+			value = false;
+			continue;
+		}
+		if (strcmp(arg, "--") == 0)
+			return;
+		if (arg[0] == '-' && shell_option(arg, &value))
+			refuse("login.shell-override", "su with another shell");
+	}
+}
+
+static void write_session(int sessions, pid_t caller)
+{
+	struct session session = { .pid = caller };
+	char name[16], temporary[16];
+	uint64_t start;
+	pid_t parent;
+
+	memcpy(session.magic, SESSION_MAGIC, sizeof session.magic);
+	if (!process_stat(caller, &parent, &start))
+		refuse("login.kernel", "who called has ended");
+	session.start = start;
+	session.time = (uint64_t)time(NULL);
+	(void)snprintf(session.user, sizeof session.user, "%s", user);
+	(void)snprintf(session.service, sizeof session.service, "%s", service);
+	(void)snprintf(session.rhost, sizeof session.rhost, "%s", rhost);
+	(void)snprintf(session.tty, sizeof session.tty, "%s", tty);
+	(void)snprintf(session.auth, sizeof session.auth, "%s", auth);
+	(void)snprintf(name, sizeof name, "%d", (int)caller);
+	(void)snprintf(temporary, sizeof temporary, ".%d", (int)caller);
+	(void)unlinkat(sessions, temporary, 0); /* of a hook that was killed: we hold the lock */
+	int fd = openat(sessions, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, &session, sizeof session) != sizeof session || fchown(fd, 0, record.gid) != 0 ||
+	    fchmod(fd, 0640) != 0 || close(fd) != 0)
+		kernel("write session");
+	if (renameat(sessions, temporary, sessions, name) != 0)
+		kernel("rename session");
+}
+
+/* The caller's process, and so all that it starts, under the jail's limits. A limit that cannot be held is a refusal. */
+static void join_group(int sessions, pid_t caller)
+{
+	char text[16];
+	int length = snprintf(text, sizeof text, "%d", (int)caller);
+	int fd = walk(record.cgroup, O_WRONLY);
+
+	if (fd < 0 || write(fd, text, (size_t)length) != length) {
+		int saved = errno;
+		(void)unlinkat(sessions, text, 0);
+		errno = saved;
+		kernel("cgroup.procs");
+	}
+	close(fd);
+}
+
+/* NULL: the login is admitted; else the code of why this jail cannot take it now. All under the lock: what is true of the
+ * jail when the session is written down stays true until the next holder of the lock has seen it. */
+static const char *admit(uid_t uid)
+{
+	pid_t caller = getppid();
+	int pidfd, dir = jail_dir(uid);
+
+	if (dir < 0)
+		return open_code();
+	int lock = lock_jail(dir, LOCK_SECONDS);
+	if (lock < 0 && errno != ENOENT)
+		kernel("lock");
+	const char *code = lock < 0 ? "login.no-jail" : record_load(dir, uid, &record);
+	if (code == NULL && strcmp(record.user, user) != 0)
+		code = "login.bad-record";
+	if (code == NULL)
+		code = keeper_open(&record, &pidfd);
+	if (code != NULL) {
+		close(lock);
+		close(dir);
+		return code;
+	}
+	if (caller <= 1)
+		refuse("login.bad-args", "nobody called");
+	if (!listed(record.services, service))
+		refuse("login.service-denied", "this service opens no session");
+	if (strcmp(service, "su") == 0 || strcmp(service, "su-l") == 0)
+		check_su(caller);
+	int sessions = sessions_open(dir);
+	(void)prune(sessions);
+	write_session(sessions, caller);
+	if (record.cgroup[0] != '\0')
+		join_group(sessions, caller);
+	return NULL;
+}
+
+static int open_session(void)
+{
+	const char *code = "login.no-jail";
+
+	if (!name_valid(user))
+		refuse("login.bad-name", "no jail can have this name");
+	for (int attempt = 0; attempt < 2; attempt++) {
+		uid_t uid = warm_uid();
+
+		if (uid != 0)
+			code = admit(uid);
+		if (uid != 0 && code == NULL)
+			return 0;
+		if (attempt == 0)
+			start_cold();
+	}
+	refuse(code, "not running after its start");
+}
+
+static int close_session(void)
+{
+	char name[16];
+	int pidfd, dir;
+	uid_t uid = name_valid(user) ? warm_uid() : 0;
+
+	if (uid == 0 || (dir = jail_dir(uid)) < 0)
+		return 0; /* the jail has ended before its session */
+	int lock = lock_jail(dir, LOCK_SECONDS);
+	if (lock < 0)
+		kernel("lock");
+	int sessions = sessions_open(dir);
+	(void)snprintf(name, sizeof name, "%d", (int)getppid());
+	if (unlinkat(sessions, name, 0) != 0 && errno != ENOENT)
+		kernel("unlink session");
+	unsigned alive = prune(sessions);
+	close(sessions);
+	if (alive == 0 && record_load(dir, uid, &record) == NULL && keeper_open(&record, &pidfd) == NULL) {
+		close(pidfd);
+		if (record.linger != LINGER_FOREVER)
+			watch(dir, &record, lock);
+	}
+	return 0;
+}
+
+int main(void)
+{
+	voice.tag = "jailctl-hook";
+	voice.user = STDOUT_FILENO;
+	read_environment();
+	if (strcmp(user, "root") == 0)
+		return 0; /* break glass: before anything that can fail */
+	introduce();
+	settle();
+	if (strcmp(type, "open_session") == 0)
+		return open_session();
+	if (strcmp(type, "close_session") == 0)
+		return close_session();
+	refuse("login.bad-args", "not a session");
+}

@@ -1,0 +1,44 @@
+/* Prints `name offset size` for each field of both structs; a test compares them with jailkit/jail/record.py. */
+#include <stddef.h>
+#include <stdio.h>
+
+#include "record.h"
+
+#define FIELD(s, f) printf(#s "." #f " %zu %zu\n", offsetof(struct s, f), sizeof((struct s *)NULL)->f)
+
+int main(void)
+{
+	printf("record 0 %zu\n", sizeof(struct record));
+	FIELD(record, magic);
+	FIELD(record, size);
+	FIELD(record, flags);
+	FIELD(record, uid);
+	FIELD(record, gid);
+	FIELD(record, pid);
+	FIELD(record, linger);
+	FIELD(record, start);
+	FIELD(record, userns);
+	FIELD(record, user);
+	FIELD(record, home);
+	FIELD(record, shell);
+	FIELD(record, sftp);
+	FIELD(record, path);
+	FIELD(record, cgroup);
+	FIELD(record, services);
+	FIELD(record, image);
+	FIELD(record, nfilter);
+	FIELD(record, pad);
+	FIELD(record, filter);
+	printf("session 0 %zu\n", sizeof(struct session));
+	FIELD(session, magic);
+	FIELD(session, pid);
+	FIELD(session, pad);
+	FIELD(session, start);
+	FIELD(session, time);
+	FIELD(session, user);
+	FIELD(session, service);
+	FIELD(session, rhost);
+	FIELD(session, tty);
+	FIELD(session, auth);
+	return 0;
+}

@@ -1,0 +1,199 @@
+/* The end of a jail: who is in it, and what happens `linger` seconds after the last one left. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hook.h"
+
+/* Polls, as flock(2) knows no time limit and a login must have one. Held until the descriptor is closed. */
+int lock_jail(int dir, int seconds)
+{
+	const struct timespec moment = { .tv_nsec = 5000000 };
+	int fd = open_safe(dir, "lock", O_RDWR);
+
+	for (long left = seconds * 200L; fd >= 0; left--) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return fd;
+		if (errno != EWOULDBLOCK || left <= 0) {
+			int saved = errno == EWOULDBLOCK ? ETIMEDOUT : errno;
+			close(fd);
+			errno = saved;
+			return -1;
+		}
+		(void)nanosleep(&moment, NULL);
+	}
+	return -1;
+}
+
+int sessions_open(int dir)
+{
+	int fd = open_safe(dir, "sessions", O_RDONLY | O_DIRECTORY);
+
+	if (fd < 0)
+		refuse(open_code(), "sessions");
+	return fd;
+}
+
+/* A process that was killed closes no session: what its start time disproves is gone. */
+unsigned prune(int sessions)
+{
+	struct session session;
+	struct dirent *entry;
+	uint64_t start;
+	pid_t parent;
+	unsigned alive = 0;
+	int copy = openat(sessions, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = copy < 0 ? NULL : fdopendir(copy);
+
+	if (list == NULL)
+		kernel("sessions");
+	while ((entry = readdir(list)) != NULL) {
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		if (session_load(sessions, entry->d_name, &session) && session.pid == atoi(entry->d_name) &&
+		    process_stat(session.pid, &parent, &start) && start == session.start)
+			alive++;
+		else if (unlinkat(sessions, entry->d_name, 0) != 0 && errno != ENOENT)
+			kernel("unlink session");
+	}
+	(void)closedir(list);
+	return alive;
+}
+
+int null_streams(void)
+{
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 || dup2(fd, 0) != 0 || dup2(fd, 1) != 1 || dup2(fd, 2) != 2)
+		return -1;
+	return 0;
+}
+
+static int64_t now(void)
+{
+	struct timespec at;
+
+	return clock_gettime(CLOCK_BOOTTIME, &at) == 0 ? (int64_t)at.tv_sec : 0;
+}
+
+/* systemd would keep the session, and we the jail's own group, for as long as this process is in it. The top of each
+ * hierarchy takes anybody, always; where there is none, there is nothing to leave. */
+static void leave_groups(void)
+{
+	static const char *const tops[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd",
+					    "/sys/fs/cgroup/pids" };
+	char path[64];
+
+	for (size_t i = 0; i < sizeof tops / sizeof *tops; i++) {
+		(void)snprintf(path, sizeof path, "%s/cgroup.procs", tops[i]);
+		int fd = walk(path, O_WRONLY);
+		if (fd < 0)
+			continue;
+		(void)!write(fd, "0", 1); /* the writer */
+		close(fd);
+	}
+}
+
+static void remove_group(const char *procs)
+{
+	const struct timespec moment = { .tv_nsec = 5000000 };
+	char path[sizeof ((struct record *)NULL)->cgroup];
+
+	(void)snprintf(path, sizeof path, "%s", procs);
+	char *last = strrchr(path, '/');
+	if (last == NULL || strcmp(last, "/cgroup.procs") != 0)
+		return;
+	*last = '\0';
+	for (int i = 0; i < 200 && rmdir(path) != 0 && errno == EBUSY; i++) /* emptied a moment after the last was reaped */
+		(void)nanosleep(&moment, NULL);
+}
+
+/* With the lock held. The keeper's end is the end of its pid namespace: when its pidfd says so, nothing runs any more.
+ * The entry goes after that: a starter that finds none may take it that there is no jail. */
+static void end_jail(int dir, const struct record *record, int pidfd)
+{
+	char link[sizeof NAMES + sizeof record->user];
+	struct pollfd ended = { .fd = pidfd, .events = POLLIN };
+
+	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0 || poll(&ended, 1, 10000) != 1)
+		kernel("end the jail");
+	if (unlinkat(dir, "entry", 0) != 0 && errno != ENOENT)
+		kernel("unlink entry");
+	(void)snprintf(link, sizeof link, "%s/%s", NAMES, record->user);
+	if (unlink(link) != 0 && errno != ENOENT)
+		kernel("unlink name");
+	if (record->cgroup[0] != '\0')
+		remove_group(record->cgroup);
+}
+
+/* One look at the jail under its lock: seconds until the next, or -1 where there is nothing to wait for any more. */
+static int64_t look(int dir, uid_t uid, int own)
+{
+	static struct record record;
+	int64_t since = 0, left = -1;
+	int pidfd, lock = lock_jail(dir, 3600);
+
+	if (lock < 0)
+		kernel("lock");
+	int sessions = sessions_open(dir);
+	if (record_load(dir, uid, &record) == NULL && keeper_open(&record, &pidfd) == NULL) {
+		if (prune(sessions) == 0 && record.linger != LINGER_FOREVER && pread(own, &since, sizeof since, 0) == sizeof since) {
+			left = since + (int64_t)record.linger - now();
+			if (left <= 0) {
+				end_jail(dir, &record, pidfd);
+				left = -1;
+			}
+		}
+		close(pidfd);
+	}
+	close(sessions);
+	if (left < 0)
+		close(own); /* before the lock: who holds that next finds no watcher and becomes one */
+	close(lock);
+	return left;
+}
+
+/* One watcher a jail: who comes second writes down when the last session went, and leaves the waiting to the first.
+ * pam_exec waits for the end of our output, so the watcher holds none of our descriptors but two; nor our lock, which is
+ * shared by fork. */
+void watch(int dir, const struct record *record, int lock)
+{
+	const int64_t since = now();
+	int own = openat(dir, "watch", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (own < 0 || pwrite(own, &since, sizeof since, 0) != sizeof since)
+		kernel("watch");
+	if (flock(own, LOCK_EX | LOCK_NB) != 0) {
+		if (errno != EWOULDBLOCK)
+			kernel("watch");
+		close(own);
+		return;
+	}
+	pid_t child = fork();
+	if (child < 0)
+		kernel("fork");
+	if (child > 0)
+		return;
+	close(lock);
+	(void)alarm(0);
+	if (null_streams() != 0 || setsid() < 0)
+		kernel("watcher");
+	leave_groups();
+	int64_t left = (int64_t)record->linger;
+	do {
+		const struct timespec rest = { .tv_sec = left > 0 ? left : 0 };
+		(void)clock_nanosleep(CLOCK_BOOTTIME, 0, &rest, NULL);
+	} while ((left = look(dir, record->uid, own)) >= 0);
+	_exit(0);
+}
