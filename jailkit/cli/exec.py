@@ -78,8 +78,7 @@ class Collected:
             os.dup2(saved, fd)
             os.close(saved)
         os.close(self._end)
-        _, status = os.waitpid(self._reader, 0)
-        self.truncated = status != 0
+        self.truncated = os.waitpid(self._reader, 0)[1] != 0
 
     def text(self, fd: int) -> str:
         os.lseek(self._kept[fd], 0, os.SEEK_SET)

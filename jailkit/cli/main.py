@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_INTERRUPT
     except OSError as error:
         return fail(settings, _os_error(error))
-    except Exception as error:  # the last resort: say where, so that it can be reported
+    except Exception as error:  # noqa: BLE001 - the last resort: say where, so that it can be reported
         return fail(settings, _bug(error))
 
 

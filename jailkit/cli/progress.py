@@ -43,6 +43,11 @@ class Progress:
         if self._wanted and time.monotonic() - self._began > _AFTER:
             self._show()
 
+    def clear(self) -> None:
+        """Take the line away before something else is printed."""
+        if self._shown and self._terminal:
+            _write("\r\x1b[K")
+
     def _tick(self, number: int, frame: FrameType | None) -> None:
         self._show()
 
@@ -64,8 +69,7 @@ class Progress:
             return
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._before)
-        if self._shown and self._terminal:
-            _write("\r\x1b[K")
+        self.clear()
 
 
 def _write(text: str) -> None:
