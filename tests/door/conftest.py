@@ -1,0 +1,69 @@
+"""A small real jail for the C programs alone: they are compiled with a root directory of their own, the jail is started by
+``jailkit.jail.start`` in a scratch directory, and logins are played by this process. No account, sshd or PAM is touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .lab import DOOR, Lab, Programs
+
+
+def need_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("namespaces and other users' processes need root")
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """Below /srv, as every directory above a record must be root's alone, and /tmp is everybody's."""
+    need_root()
+    path = Path(tempfile.mkdtemp(prefix="jailkit-door-", dir="/srv"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def programs(scratch: Path) -> Programs:
+    """Built twice, with every warning an error: as they are installed, and with the sanitizers."""
+    build = scratch / "build"
+    make = ["/usr/bin/make", "-s", "-j2", "-C", str(DOOR), f"BUILD={build}", f"ROOT={scratch}", f"LOG={scratch}/log"]
+    done = subprocess.run([*make, "all", "asan", "layout"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    subprocess.run([*make, "install"], capture_output=True, check=True)
+    return Programs(build)
+
+
+@pytest.fixture(scope="session")
+def log(scratch: Path) -> Iterator[socket.socket]:
+    """Where the programs find their /dev/log."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(f"{scratch}/log")
+    os.chmod(f"{scratch}/log", 0o666)
+    listener.setblocking(False)
+    yield listener
+    listener.close()
+
+
+@pytest.fixture(scope="session")
+def shared_lab(scratch: Path, programs: Programs, log: socket.socket) -> Iterator[Lab]:
+    lab = Lab(scratch, programs, log)
+    yield lab
+    lab.close()
+
+
+@pytest.fixture
+def lab(shared_lab: Lab) -> Iterator[Lab]:
+    """A running jail of user ``dora`` and a session record that names this process as its leader."""
+    shared_lab.reset()
+    yield shared_lab
+    shared_lab.check()
