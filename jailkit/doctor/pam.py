@@ -21,7 +21,9 @@ _MODULES = ("/lib/*/security", "/lib/security", "/usr/lib/*/security", "/usr/lib
 
 def _order(host: Host) -> list[Finding]:
     problems = [problem for name in pam.COMMON for problem in pam.problems(name, host.paths)]
-    mend = "jailctl setup; a module that can end the stack before has to get a lower priority, or to be no longer sufficient"
+    mend = (
+        "jailctl setup; a module that can end the stack before needs a lower priority, or a control word like required"
+    )
     return several([fail(p, mend) for p in problems], "in common-session and common-session-noninteractive")
 
 

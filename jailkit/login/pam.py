@@ -89,7 +89,7 @@ def install(paths: Paths) -> None:
     """Write the profile and have pam-auth-update put it in. Raise ``host.pam-profile``, ``host.pam-edited``,
     ``io.*``."""
     write_profile(profile(paths))
-    _update(["--package", "--enable", "jailctl"])
+    update(["--package", "--enable", "jailctl"])
     found = [problem for name in COMMON for problem in problems(name, paths)]
     if found:
         raise JailkitError(
@@ -122,7 +122,7 @@ def write_profile(text: str, path: str = PROFILE) -> None:
 def remove(paths: Paths) -> None:
     """Take our lines out and the profile away. Raise ``host.pam-edited`` if they are still there."""
     if os.path.exists(PROFILE):
-        _update(["--package", "--remove", "jailctl"])
+        update(["--package", "--remove", "jailctl"])
         os.unlink(PROFILE)
     left = [name for name in COMMON if ours(pam_config.stack(name), paths) is not None]
     if left:
@@ -133,7 +133,8 @@ def remove(paths: Paths) -> None:
         )
 
 
-def _update(arguments: list[str]) -> None:
+def update(arguments: list[str]) -> None:
+    """Run pam-auth-update. Raise ``host.pam-update``."""
     status, _, err = run([UPDATE, *arguments])
     if status != 0:
         raise JailkitError("host.pam-update", f"pam-auth-update {' '.join(arguments)} failed: {err.strip()}",

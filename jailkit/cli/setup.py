@@ -1,0 +1,110 @@
+"""``jailctl setup``"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from .output import Settings, emit, escape, paint, say
+from .progress import Progress
+from .verb import verb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..login.setup import Outcome
+    from ..login.steps import Step
+
+_EXAMPLES = """
+jailctl setup --dry-run          what would be done and why, and the files that would be written
+jailctl setup                    do it, and test a login; run it again after an upgrade
+jailctl setup --no-login-test    where sshd is not running yet
+jailctl setup --undo             take everything off the host again (remove the users first)
+"""
+_WORDS = {"already": "is there", "planned": "would", "done": "done", "undone": "undone"}
+
+
+@verb(
+    "Prepare this host: group jailed, directories, the image of template shell, PAM profile, sshd fragment, completion. "
+    "Each configuration is checked before it replaces anything. Then a user is made for a test, logs in over ssh, and is "
+    "removed; if that fails, all that this run did is undone. Users outside the group are not touched. "
+    "A second run changes nothing.",
+    _EXAMPLES,
+)
+@click.option("--dry-run", is_flag=True, help="Show the plan and the rendered files; change nothing.")
+@click.option("--undo", is_flag=True, help="Take off the host what setup put there. Refused while there are jails.")
+@click.option("--login-test/--no-login-test", default=None,
+              help="Test a login even if nothing was changed; or never.  [default: if something was changed]")  # fmt: skip
+def command(settings: Settings, dry_run: bool, undo: bool, login_test: bool | None) -> None:
+    from ..errors import JailkitError
+    from ..login import setup, verify
+    from ..paths import Paths
+    from .completion import SHELLS, script
+    from .provisioning import for_setup
+
+    if undo and dry_run:
+        raise JailkitError("usage.arguments", "--undo and --dry-run exclude each other", "jailctl setup --help")
+    paths = Paths(settings.root)
+    provision = for_setup(paths)
+    steps = setup.all_steps(paths, provision, {shell: script(shell) for shell in SHELLS})
+    tested = ""
+    with Progress(settings, "looking at this host") as progress:
+
+        def test(changed: bool) -> str | None:
+            nonlocal tested
+            if login_test is False or (login_test is None and not changed):
+                return (
+                    None
+                    if login_test is None
+                    else "no login was tested (--no-login-test): jailctl setup --login-test does it"
+                )
+            tested = verify.login(paths, provision, progress.step)
+            return None
+
+        if undo:
+            outcome = setup.undo(steps, provision, progress.step)
+        elif dry_run:
+            outcome = setup.plan(steps)
+        else:
+            outcome = setup.apply(steps, progress.step, test)
+    _report(settings, steps, outcome, tested, dry_run)
+
+
+def _report(settings: Settings, steps: Sequence[Step], outcome: Outcome, tested: str, dry_run: bool) -> None:
+    if settings.json:
+        emit({
+            "changed": outcome.changed, "dry_run": dry_run, "login_test": tested or None, "notes": outcome.notes,
+            "steps": [{"id": s.id, "what": s.what, "why": s.why, "state": outcome.states[s.id]} for s in steps],
+            "files": {path: text for s in steps for path, text in s.files().items()} if dry_run else {},
+        })  # fmt: skip
+        return
+    if not outcome.changed and not dry_run:
+        say(settings, "No changes: this host is set up.")
+    for step in steps:
+        state = outcome.states[step.id]
+        if outcome.changed or dry_run:
+            say(settings, f"{paint(f'{_WORDS[state]:<8}', '2' if state == 'already' else '32')}  {escape(step.what)}")
+        if dry_run and state == "planned":
+            say(settings, f"          because {escape(step.why)}")
+    if tested:
+        say(
+            settings,
+            f"{paint('passed  ', '32')}  a login over ssh ({tested}): a command, sftp and a refused tunnel, seen from outside",
+        )
+    for line in outcome.notes:
+        say(settings, f"note      {escape(line)}")
+    if dry_run:
+        _show_files(settings, steps)
+    elif outcome.changed and "undone" not in outcome.states.values():
+        say(settings, "\nNext: jailctl add-user NAME --key FILE")
+
+
+def _show_files(settings: Settings, steps: Sequence[Step]) -> None:
+    for step in steps:
+        for path, text in step.files().items():
+            if step.id == "completion":
+                say(settings, f"\n--- {path}: see jailctl completion")
+            else:
+                say(settings, f"\n--- {path}")
+                say(settings, escape(text.rstrip("\n"), keep="\n\t"))

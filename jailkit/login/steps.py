@@ -1,0 +1,372 @@
+"""The steps of ``jailctl setup``: each says what and why, knows whether it is done, does it, and takes it back.
+
+``revert`` undoes this run's ``apply`` (an older fragment comes back); ``remove`` is for ``setup --undo``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import JailkitError
+from ..image import store
+from ..kernel.beneath import remove_tree
+from ..paths import GROUP, Paths
+from . import pam, sshd, sshd_daemon
+from .render import shipped
+from .run import run
+from .sshd_config import CONFIG, FRAGMENT
+
+
+@dataclass(frozen=True)
+class Provision:
+    """What setup needs of provision/, which login/ does not import: handed in by the command line.
+
+    group: make the group. directories: make the directories. modes: what they are to be. jails: names of all jails.
+    add: make a jailed user (name, public key, without a password). remove: take her away again, whatever is left."""
+
+    group: Callable[[], object]
+    directories: Callable[[], None]
+    modes: dict[str, int]
+    jails: Callable[[], list[str]]
+    add: Callable[[str, str], None]
+    remove: Callable[[str], None]
+
+
+class Step(ABC):
+    """One thing that setup puts on the host. id: stable, for programs."""
+
+    id: str
+    what: str
+    why: str
+
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether everything is as it should be already."""
+
+    @abstractmethod
+    def apply(self) -> None:
+        """Make it so. Raise JailkitError or OSError; what was there before is then still there."""
+
+    @abstractmethod
+    def remove(self) -> str:
+        """Take it off the host, if it is ours. Return what was kept and why, or ""."""
+
+    def check(self) -> None:  # noqa: B027 - most have nothing to check
+        """Raise JailkitError if applying could not work. Called for all steps before the first is applied."""
+
+    def revert(self) -> None:
+        """Undo this run's :meth:`apply`."""
+        self.remove()
+
+    def files(self) -> dict[str, str]:
+        """Texts that it would install, by path: for ``--dry-run``."""
+        return {}
+
+
+class Group(Step):
+    id = "group"
+    what = f"make the system group {GROUP}"
+    why = "sshd's Match block and the PAM line confine its members, and nobody else"
+
+    def __init__(self, provision: Provision) -> None:
+        self._provision = provision
+
+    def done(self) -> bool:
+        with contextlib.suppress(KeyError):
+            return bool(grp.getgrnam(GROUP))
+        return False
+
+    def apply(self) -> None:
+        self._provision.group()
+
+    def remove(self) -> str:
+        if not self.done():
+            return ""
+        if grp.getgrnam(GROUP).gr_mem:
+            return f"group {GROUP}: it has members: {', '.join(grp.getgrnam(GROUP).gr_mem)}"
+        status, _, err = run(["/usr/sbin/groupdel", GROUP])
+        if status != 0:
+            raise JailkitError("host.group", f"groupdel {GROUP} failed: {err.strip()}", f"getent group {GROUP}")
+        return ""
+
+
+class Directories(Step):
+    id = "directories"
+    why = "specs, keys, images and state live there; the login path trusts nothing that others may write"
+
+    def __init__(self, paths: Paths, provision: Provision) -> None:
+        self.what = f"make {paths.etc}, {paths.var} and {paths.run}"
+        self._paths, self._provision = paths, provision
+
+    def done(self) -> bool:
+        for path, mode in self._provision.modes.items():
+            try:
+                status = os.lstat(path)
+            except FileNotFoundError:
+                return False
+            if status.st_mode != 0o040000 | mode or status.st_uid != 0:
+                return False
+        return True
+
+    def apply(self) -> None:
+        self._provision.directories()
+
+    def revert(self) -> None:
+        self._rmdirs()
+
+    def remove(self) -> str:
+        kept = self._rmdirs()
+        if os.path.exists(self._paths.state_db):
+            kept.append(self._paths.state_db + " (ids that were ever given: a uid is never given twice)")
+        return f"kept: {', '.join(kept)}" if kept else ""
+
+    def _rmdirs(self) -> list[str]:
+        """Remove what is empty, deepest first; return the directories in which an administrator's files are left."""
+        kept = []
+        for path in sorted(self._provision.modes, key=lambda p: (-p.count("/"), p)):
+            if path == self._paths.run:
+                continue  # empty after the next boot; locks in it may be held this moment
+            try:
+                os.rmdir(path)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                if path not in (self._paths.var, self._paths.etc) and not path.startswith(self._paths.run):
+                    kept.append(path)
+        return kept
+
+
+class Options(Step):
+    """The commented file of options. Never replaced: from the first line that an administrator uncomments it is
+    hers."""
+
+    id = "options"
+    why = "every option with its default, commented out"
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self.what = f"install {paths.config}"
+
+    def done(self) -> bool:
+        return os.path.lexists(self._paths.config)
+
+    def apply(self) -> None:
+        _write(self._paths.config, self._text(), 0o644)
+
+    def _text(self) -> str:
+        return _read(shipped(self._paths, "jailctl.toml"))
+
+    def remove(self) -> str:
+        if not self.done():
+            return ""
+        if _read(self._paths.config) != self._text():
+            return f"kept: {self._paths.config} (it was edited)"
+        os.unlink(self._paths.config)
+        return ""
+
+
+class Image(Step):
+    """The image of one template."""
+
+    why = "a jail's root: read-only, shared by all jails of the template"
+
+    def __init__(self, paths: Paths, template: str) -> None:
+        self.id = f"image.{template}"
+        self.what = f"build the image of template {template}"
+        self._paths, self._template = paths, template
+
+    def check(self) -> None:
+        store.wanted(self._paths, self._template)  # raises what is wrong with the template, all of it at once
+
+    def done(self) -> bool:
+        return store.tagged(self._paths, self._template) == store.wanted(self._paths, self._template)
+
+    def apply(self) -> None:
+        self._before = store.tagged(self._paths, self._template)
+        store.build(self._paths, self._template)
+
+    def revert(self) -> None:
+        if self._before is None:
+            self.remove()
+
+    def remove(self) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self._paths.tags}/{self._template}")
+        tagged = {os.path.basename(os.readlink(f"{self._paths.tags}/{name}")) for name in _listed(self._paths.tags)}
+        for digest in store.digests(self._paths):
+            if digest not in tagged:
+                remove_tree(f"{self._paths.images}/{digest}")
+        if not tagged:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self._paths.images}/.lock")
+        return ""
+
+
+class Completion(Step):
+    """Completion for all users' shells, where each shell looks by itself."""
+
+    id = "completion"
+    why = "verbs, options and names complete with <Tab>"
+    places = {
+        "bash": "/usr/local/share/bash-completion/completions/jailctl",
+        "zsh": "/usr/local/share/zsh/site-functions/_jailctl",
+        "fish": "/usr/local/share/fish/vendor_completions.d/jailctl.fish",
+    }
+
+    def __init__(self, scripts: dict[str, str]) -> None:
+        self._scripts = scripts
+        self.what = "install completion for bash, zsh and fish below /usr/local/share"
+
+    def files(self) -> dict[str, str]:
+        return {self.places[shell]: text for shell, text in self._scripts.items()}
+
+    def done(self) -> bool:
+        return all(os.path.isfile(path) and _read(path) == text for path, text in self.files().items())
+
+    def apply(self) -> None:
+        for path, text in self.files().items():
+            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+            _write(path, text, 0o644)
+
+    def remove(self) -> str:
+        for path in self.files():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            with contextlib.suppress(OSError):  # only where we were the first
+                os.removedirs(os.path.dirname(path))
+        return ""
+
+
+class Pam(Step):
+    id = "pam"
+    what = f"install {pam.PROFILE} and run pam-auth-update"
+    why = "every session of a jailed user has to be admitted by the hook, whichever service opens it"
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+
+    def files(self) -> dict[str, str]:
+        return {pam.PROFILE: pam.profile(self._paths)}
+
+    def check(self) -> None:
+        for program in (self._paths.hook, self._paths.door, self._paths.keeper):
+            if not os.access(program, os.X_OK):
+                raise JailkitError(
+                    "missing.program", f"{program} is missing", "run ./install (in the source tree) first"
+                )
+
+    def done(self) -> bool:
+        current = os.path.isfile(pam.PROFILE) and _read(pam.PROFILE) == pam.profile(self._paths)
+        return current and pam.installed(self._paths)
+
+    def apply(self) -> None:
+        self._before = _read(pam.PROFILE) if os.path.isfile(pam.PROFILE) else None
+        try:
+            pam.install(self._paths)
+        except BaseException:
+            self.revert()
+            raise
+
+    def revert(self) -> None:
+        if self._before is None:
+            self.remove()
+        else:
+            pam.write_profile(self._before)
+            pam.update(["--package", "--enable", "jailctl"])
+
+    def remove(self) -> str:
+        pam.remove(self._paths)
+        return ""
+
+
+class Sshd(Step):
+    """Fragment and reload are one step: what is on the disk and what the daemon holds must not differ for long."""
+
+    id = "sshd"
+    what = f"install {FRAGMENT}, checked by sshd -t and sshd -T, and reload sshd"
+    why = "a jailed user gets the door and nothing else of sshd: no forwarding, no subsystem outside, no rc file"
+
+    def __init__(self, paths: Paths, users: Callable[[], list[str]]) -> None:
+        self._paths, self._users = paths, users
+        self.note = ""
+
+    def files(self) -> dict[str, str]:
+        return {FRAGMENT: sshd.fragment(self._paths)}
+
+    def check(self) -> None:
+        sshd.require_include()
+        settings = sshd.effective()
+        if settings.get("usepam") != "yes":
+            raise JailkitError(
+                "host.sshd-usepam",
+                "sshd has UsePAM no: the hook would never be called, and every jailed login be refused",
+                f"set 'UsePAM yes' in {CONFIG}",
+            )
+        sshd.check_candidate(self._paths, sshd.fragment(self._paths), self._users()[:12])
+
+    def done(self) -> bool:
+        return os.path.isfile(FRAGMENT) and _read(FRAGMENT) == sshd.fragment(self._paths)
+
+    def apply(self) -> None:
+        self._before = _read(FRAGMENT) if os.path.isfile(FRAGMENT) else None
+        _write(FRAGMENT, sshd.fragment(self._paths), 0o644)
+        try:
+            self.note = self._reload()
+        except BaseException:
+            self.revert()
+            raise
+
+    def revert(self) -> None:
+        if self._before is None:
+            self.remove()
+        else:
+            _write(FRAGMENT, self._before, 0o644)
+            self._reload()
+
+    def remove(self) -> str:
+        try:
+            os.unlink(FRAGMENT)
+        except FileNotFoundError:
+            return ""
+        return self._reload()
+
+    def _reload(self) -> str:
+        daemon = sshd_daemon.running()
+        if daemon is None:
+            return "no sshd with the standard configuration runs: it reads the new one when it starts"
+        sshd_daemon.reload(daemon)
+        return ""
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
+
+
+def _write(path: str, text: str, mode: int) -> None:
+    """Replace ``path`` atomically. The name in between begins with a dot: sshd's ``Include *.conf`` does not see it."""
+    directory, _, name = path.rpartition("/")
+    temporary = f"{directory}/.{name}.{os.urandom(6).hex()}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(directory) if name[0] != "."]
+    except FileNotFoundError:
+        return []
