@@ -59,8 +59,8 @@ class Paths:
         return f"{self.jails}/{name}"
 
     def recipe(self, name: str) -> str:
-        """All that starting a cold jail reads (JSON, see jail/recipe.py)."""
-        return f"{self.jails}/{name}/start.json"
+        """All that starting a cold jail reads (see jail/recipe.py)."""
+        return f"{self.jails}/{name}/recipe"
 
     def run_jail(self, uid: int) -> str:
         return f"{self.run_jails}/{uid}"

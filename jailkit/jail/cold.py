@@ -1,6 +1,7 @@
 """What the hook runs, as root, for a login into a cold jail: ``python3 -I -S .../jailkit/jail/cold.py NAME``.
 
-Started by path and without site, so that nothing is imported but what starting needs. Exit status: 0 started, 3 no such jail,
+Started by path and without site, so that nothing is imported but what starting needs. Exit status: 0 started, 3 no
+such jail,
 4 disabled, 1 anything else; the reason goes to the system log.
 """
 

@@ -1,4 +1,5 @@
-"""An administrator's way in: the same gate as every login. The hook opens a session for a leader process, the door enters."""
+"""An administrator's way in: the same gate as every login. The hook opens a session for a leader process, the door
+enters."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ def run(paths: Paths, name: str, argv: list[str] | None) -> int:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     if reason:
-        raise JailkitError("login.refused", f"the hook refused a session for {name}", "the system log (auth) has the reason")
+        raise JailkitError(
+            "login.refused", f"the hook refused a session for {name}", "the system log (auth) has the reason"
+        )
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 

@@ -1,13 +1,14 @@
 """The recipe: all that starting a cold jail reads.
 
-Provisioning resolves template and spec once and writes the result here (``jails/<name>/start.json``), so that
-a login needs no TOML, no validation library and no name service."""
+Provisioning resolves template and spec once and writes the result here (``jails/<name>/recipe``), so that a login
+needs no
+TOML, no JSON, no validation and no name service: on the login path each import costs milliseconds (``dataclasses`` 8,
+``json`` 3), so this is a plain class and a file of ``field value`` lines, a list's field once for each item.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict, dataclass, field
 
 from ..errors import JailkitError
 from ..paths import Paths
@@ -16,46 +17,106 @@ RANGE = 1024
 """Ids of a jail's own range: inside 0 to 1023, where the system's accounts and groups live."""
 
 
-@dataclass
 class Recipe:
     """What a jail is made of; every value has been validated by the spec.
 
     base: first id of the jail's own range, :data:`RANGE` long. image: digest. root: the image's root directory.
-    binds: host directories shown read-only at the same place. files: names below ``jails/<name>/etc`` that are bound over the
-    image's ``/etc/<name>``. tmp_bytes: size of the jail's own tmpfs. linger: seconds after the last session, None: for ever.
-    disabled: why no login is possible, or "".
+    network: "none" or "host". binds: host directories shown read-only at the same place. files: names below
+    ``jails/<name>/etc`` that are bound over the image's ``/etc/<name>``. tmp_bytes: size of the jail's own tmpfs.
+    linger: seconds after the last session, None: for ever. services: PAM services that may open a session.
+    path: PATH inside. sftp: the sftp server's path inside. disabled: why no login is possible, or "".
     """
 
-    user: str
-    uid: int
-    gid: int
-    base: int
-    home: str
-    hostname: str
-    image: str
-    root: str
-    shell: str = "/bin/bash"
-    network: str = "none"
-    linger: int | None = 60
-    services: list[str] = field(default_factory=lambda: ["sshd", "su", "su-l", "login", "jailctl"])
-    path: str = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
-    sftp: str = "/usr/lib/openssh/sftp-server"
-    binds: list[str] = field(default_factory=lambda: ["/usr"])
-    files: list[str] = field(default_factory=lambda: ["passwd", "group", "hostname", "hosts"])
-    tmp_bytes: int = 256 << 20
-    disabled: str = ""
+    def __init__(
+        self,
+        *,
+        user: str,
+        uid: int,
+        gid: int,
+        base: int,
+        home: str,
+        hostname: str,
+        image: str,
+        root: str,
+        shell: str = "/bin/bash",
+        network: str = "none",
+        linger: int | None = 60,
+        services: list[str] | None = None,
+        path: str = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games",
+        sftp: str = "/usr/lib/openssh/sftp-server",
+        binds: list[str] | None = None,
+        files: list[str] | None = None,
+        tmp_bytes: int = 256 << 20,
+        disabled: str = "",
+    ) -> None:
+        self.user, self.uid, self.gid, self.base = user, uid, gid, base
+        self.home, self.hostname, self.image, self.root = home, hostname, image, root
+        self.shell, self.network, self.linger, self.path, self.sftp = shell, network, linger, path, sftp
+        self.services = ["sshd", "su", "su-l", "login", "jailctl"] if services is None else services
+        self.binds = ["/usr"] if binds is None else binds
+        self.files = ["passwd", "group", "hostname", "hosts"] if files is None else files
+        self.tmp_bytes, self.disabled = tmp_bytes, disabled
+
+    def data(self) -> dict[str, object]:
+        """Every field by name."""
+        return dict(vars(self))
+
+    def but(self, **changes: object) -> Recipe:
+        """A copy with ``changes``."""
+        return Recipe(**{**vars(self), **changes})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recipe) and vars(self) == vars(other)
+
+    def __repr__(self) -> str:
+        return f"Recipe({', '.join(f'{key}={value!r}' for key, value in vars(self).items())})"
+
+
+_LISTS = ("services", "binds", "files")
+_NUMBERS = ("uid", "gid", "base", "tmp_bytes")
+
+
+def text(recipe: Recipe) -> str:
+    """The file's content. Raise ValueError for a value that holds a line break: the spec admits none."""
+    lines = []
+    for key, value in sorted(vars(recipe).items()):
+        for item in value if key in _LISTS else ["forever" if value is None else value]:
+            line = f"{key} {item}"
+            if "\n" in line or "\r" in line:
+                raise ValueError(f"a line break in {key}")
+            lines.append(line + "\n")
+    return "".join(lines)
+
+
+def parse(content: str) -> Recipe:
+    """The opposite of :func:`text`. Raise ValueError or TypeError."""
+    fields: dict[str, object] = {key: [] for key in _LISTS}
+    for line in content.split("\n")[:-1]:
+        key, _, value = line.partition(" ")
+        if key in _LISTS:
+            items = fields[key]
+            assert isinstance(items, list)
+            items.append(value)
+        elif key in fields:
+            raise ValueError(f"{key} twice")
+        elif key == "linger":
+            fields[key] = None if value == "forever" else int(value)
+        else:
+            fields[key] = int(value) if key in _NUMBERS else value
+    return Recipe(**fields)  # type: ignore[arg-type]
 
 
 def load(paths: Paths, name: str) -> Recipe:
     """Read the recipe of ``name``. Raise ``missing.jail`` or ``invalid.recipe``."""
+    path = paths.recipe(name)
     try:
-        with open(paths.recipe(name), encoding="utf-8") as file:
-            return Recipe(**json.load(file))
+        with open(path, "rb") as file:
+            return parse(file.read().decode())
     except FileNotFoundError:
         raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all") from None
     except (ValueError, TypeError) as error:
         raise JailkitError(
-            "invalid.recipe", f"{paths.recipe(name)} is damaged: {error}", f"jailctl add-user {name} writes it anew"
+            "invalid.recipe", f"{path} is damaged: {error}", f"jailctl add-user {name} writes it anew"
         ) from None
 
 
@@ -64,9 +125,8 @@ def save(paths: Paths, recipe: Recipe) -> None:
     path = paths.recipe(recipe.user)
     temporary = f"{path}.new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        json.dump(asdict(recipe), file, indent=1, sort_keys=True)
-        file.write("\n")
+    with os.fdopen(fd, "wb") as file:
+        file.write(text(recipe).encode())
         file.flush()
         os.fsync(file.fileno())
     os.rename(temporary, path)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
 
 from ..errors import JailkitError
 from ..kernel import proc
@@ -33,13 +31,17 @@ def prepare(paths: Paths, uid: int, gid: int, user: str) -> None:
         os.unlink(link)
     except FileNotFoundError:
         pass
-    with contextlib.suppress(FileExistsError):
+    try:
         os.symlink(target, link)
+    except FileExistsError:
+        pass
 
 
 def _directory(path: str, mode: int, group: int) -> None:
-    with contextlib.suppress(FileExistsError):
+    try:
         os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
     status = os.lstat(path)
     if (status.st_mode & 0o170000) != 0o040000 or status.st_uid != 0:
         raise JailkitError("unsafe.runtime", f"{path} is not a directory of root", f"remove it: rm -r {path}")
@@ -49,15 +51,23 @@ def _directory(path: str, mode: int, group: int) -> None:
         os.chmod(path, mode)
 
 
-@contextlib.contextmanager
-def locked(paths: Paths, uid: int) -> Iterator[None]:
-    """Hold the lock of one jail: starts, stops and the opening of sessions exclude each other (flock(2))."""
-    fd = os.open(paths.lock(uid), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+class Locked:
+    """Context that holds the lock of one jail: starts, stops and the opening of sessions exclude each other
+    (flock(2))."""
+
+    def __init__(self, paths: Paths, uid: int) -> None:
+        self._path = paths.lock(uid)
+
+    def __enter__(self) -> None:
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
 
 
 def write_file(path: str, data: bytes, gid: int) -> None:
@@ -116,13 +126,18 @@ def sessions(paths: Paths, uid: int) -> list[Session]:
         if session is not None and proc.start_time(session.pid) == session.start:
             alive.append(session)
         else:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+            _unlink(path)
     return alive
 
 
 def clear(paths: Paths, record_uid: int, user: str) -> None:
     """Forget a jail that has ended: entry record first, so that no door looks for its keeper any more."""
     for path in (paths.record(record_uid), f"{paths.run_names}/{user}"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        _unlink(path)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

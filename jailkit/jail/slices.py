@@ -18,7 +18,8 @@ def systemd() -> bool:
 
 
 def adopt(uid: int, pid: int) -> str:
-    """Put the keeper ``pid`` into its place. Return the ``cgroup.procs`` file that takes sessions, or "" where systemd's
+    """Put the keeper ``pid`` into its place. Return the ``cgroup.procs`` file that takes sessions, or "" where
+    systemd's
     PAM module does that (or nobody can). Raise ``host.systemd``."""
     if systemd():
         _scope(uid, pid)
@@ -50,6 +51,7 @@ def _scope(uid: int, pid: int) -> None:
     if status != 0:
         raise JailkitError(
             "host.systemd",
-            f"systemd did not take the keeper into user-{uid}.slice (busctl ended with {os.waitstatus_to_exitcode(status)})",
+            f"systemd did not take the keeper into user-{uid}.slice: busctl ended with "
+            f"{os.waitstatus_to_exitcode(status)}",
             "systemctl status; journalctl -u systemd-logind",
         )

@@ -1,6 +1,7 @@
 """The stage: a jail's root as it is put together in the builder's private mount namespace.
 
-One tmpfs at the scratch mount point holds everything that is the jail's own for its lifetime (one superblock: each costs
+One tmpfs at the scratch mount point holds everything that is the jail's own for its lifetime (one superblock: each
+costs
 some 10 KiB); its directories are bound into the image, which is mounted below it, at ``root``:
 
     /run/jailctl/root          tmpfs            root  dev  tmp  vartmp  run  shm  top  masked
@@ -30,8 +31,10 @@ _DEV_LINKS = {
     "stderr": "/proc/self/fd/2",
 }
 # readable by everybody, and about the whole machine (moby#36368; runc CVE-2025-31133)
-_MASKED = ("keys", "key-users", "kallsyms", "timer_list", "sched_debug", "latency_stats", "kcore", "kmsg", "sysrq-trigger",
-           "modules", "locks")  # fmt: skip
+_MASKED = (
+    "keys", "key-users", "kallsyms", "timer_list", "sched_debug", "latency_stats", "kcore", "kmsg", "sysrq-trigger",
+    "modules", "locks",
+)  # fmt: skip
 
 
 def inside(paths: Paths) -> str:
@@ -40,7 +43,8 @@ def inside(paths: Paths) -> str:
 
 
 def check(paths: Paths, recipe: Recipe) -> None:
-    """Refuse early, with a sentence, what the mounts would refuse with an errno; and refuse a root, a rendered file or a home
+    """Refuse early, with a sentence, what the mounts would refuse with an errno; and refuse a root, a rendered file
+    or a home
     below a directory that somebody else could swap: checked at each start, as a mode can change any day."""
     if not os.path.isdir(recipe.root):
         raise JailkitError(
@@ -63,14 +67,17 @@ def build(paths: Paths, recipe: Recipe, userns: int) -> None:
     stage, root = paths.mount_point, inside(paths)
     tmpfs = mount.tmpfs(_PLAIN, source="tmpfs", size=str(recipe.tmp_bytes), nr_inodes="65536", mode="0755")
     mount.attach(tmpfs, stage)
-    for name, mode in (("root", 0o755), ("dev", 0o755), ("tmp", 0o1777), ("vartmp", 0o1777), ("run", 0o755), ("shm", 0o1777),
+    for name, mode in (("root", 0o755), ("dev", 0o755), ("tmp", 0o1777), ("vartmp", 0o1777), ("run", 0o755), ("shm",
+    0o1777),
                        ("top", 0o755)):  # fmt: skip
         _own_directory(f"{stage}/{name}", recipe.base, mode)
     _idmapped(recipe.root, root, userns, _READ_ONLY, "the image")
     for path in recipe.binds:
         _idmapped(path, root + path, userns, _READ_ONLY, path)
     for name in recipe.files:
-        _idmapped(f"{paths.jail(recipe.user)}/etc/{name}", f"{root}/etc/{name}", userns, _READ_ONLY | mount.NOEXEC, name)
+        _idmapped(
+            f"{paths.jail(recipe.user)}/etc/{name}", f"{root}/etc/{name}", userns, _READ_ONLY | mount.NOEXEC, name
+        )
     _devices(stage, root, recipe.base)
     for name, target in (("tmp", "/tmp"), ("vartmp", "/var/tmp"), ("run", "/run"), ("shm", "/dev/shm")):
         mount.attach(mount.clone(f"{stage}/{name}", _PLAIN), root + target)
@@ -96,7 +103,9 @@ def _idmapped(source: str, target: str, userns: int, attributes: int, what: str)
     except OSError as error:
         if error.errno == 22 and "idmap" in str(error):
             raise JailkitError(
-                "host.idmap", f"the file system of {source} cannot be idmapped", "use ext4, xfs, btrfs or (Linux 6.3) tmpfs"
+                "host.idmap",
+                f"the file system of {source} cannot be idmapped",
+                "use ext4, xfs, btrfs or (Linux 6.3) tmpfs",
             ) from None
         raise OSError(error.errno, f"{what}: {error}") from None
 

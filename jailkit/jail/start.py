@@ -11,14 +11,15 @@
                                                   namespaces, pivot, drop everything, seccomp, exec keeper
     write the entry record, tell the keeper "go"
 
-The keeper ends by itself when "go" does not come: a starter that is killed leaves nothing. All mounts belong to the builder's
-namespace and go with it. The inner process owns the user namespace because it has the user's uid when it makes it; it kept its
+The keeper ends by itself when "go" does not come: a starter that is killed leaves nothing. All mounts belong to the
+builder's
+namespace and go with it. The inner process owns the user namespace because it has the user's uid when it makes it; it
+kept its
 capabilities across that change, so hosts that forbid users to make one allow it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 
@@ -37,11 +38,12 @@ _FOREVER = 0xFFFFFFFF
 def start(paths: Paths, name: str, forever: bool = False) -> Record:
     """Start the jail of ``name`` unless it runs; return its record.
 
-    forever: it outlives its last session (``jailctl start``). Raise ``missing.jail``, ``jail.disabled``, ``jail.start``,
+    forever: it outlives its last session (``jailctl start``). Raise ``missing.jail``, ``jail.disabled``,
+    ``jail.start``,
     ``missing.image``, ``unsafe.*``."""
     recipe = recipes.load(paths, name)
     runtime.prepare(paths, recipe.uid, recipe.gid, recipe.user)
-    with runtime.locked(paths, recipe.uid):
+    with runtime.Locked(paths, recipe.uid):
         recipe = recipes.load(paths, name)  # what it is now that nobody else can start or stop it
         if recipe.disabled:
             raise JailkitError("jail.disabled", f"the jail of {name} is disabled: {recipe.disabled}")
@@ -154,8 +156,7 @@ def _build(paths: Paths, recipe: Recipe, report: int, go: int) -> None:
         os.close(staged_in)
         os.waitpid(inner, 0)
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(inner, 9)
+        os.kill(inner, 9)  # not reaped yet, so there is still such a process
         raise
 
 

@@ -20,7 +20,7 @@ def stop(paths: Paths, uid: int, user: str, seconds: float = 10.0) -> bool:
     Raise ``busy.processes`` when something is still there after ``seconds``: a process in an uninterruptible wait."""
     if not os.path.isdir(paths.run_jail(uid)):
         return _end_strays(uid, user, seconds)
-    with runtime.locked(paths, uid):
+    with runtime.Locked(paths, uid):
         return _stop(paths, uid, user, seconds)
 
 
@@ -33,7 +33,9 @@ def _stop(paths: Paths, uid: int, user: str, seconds: float) -> bool:
             ended = proc.wait(pidfd, seconds)
             os.close(pidfd)
             if not ended:
-                raise JailkitError("busy.processes", f"the jail of {user} does not end", f"ps -o pid,stat,wchan -u {user}")
+                raise JailkitError(
+                    "busy.processes", f"the jail of {user} does not end", f"ps -o pid,stat,wchan -u {user}"
+                )
     for session in runtime.sessions(paths, uid):
         if not _own_ancestor(session.pid):
             _end(session.pid, session.start)

@@ -7,15 +7,17 @@ RESOLVE_NO_MAGICLINKS and RESOLVE_NO_XDEV, what was opened is checked as what it
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
 
 from ..errors import JailkitError
 from .libc import syscall
+
+TYPE_CHECKING = False  # typing's own constant costs an import
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NO_XDEV = 0x01
 _NO_MAGICLINKS = 0x02
@@ -28,12 +30,15 @@ class _How(ctypes.Structure):
 
 
 def openat2(directory: int, path: str, flags: int, mode: int = 0, cross_mounts: bool = False) -> int:
-    """Open ``path`` beneath the descriptor ``directory``. Raise OSError: ELOOP at a link, EXDEV at ``..`` or a mount."""
+    """Open ``path`` beneath the descriptor ``directory``. Raise OSError: ELOOP at a link, EXDEV at ``..`` or a
+    mount."""
     resolve = _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH | (0 if cross_mounts else _NO_XDEV)
     how = _How(flags | os.O_CLOEXEC, mode, resolve)
     for _ in range(100):
         try:
-            return syscall("openat2", directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how), what=f"open {path}")
+            return syscall(
+                "openat2", directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how), what=f"open {path}"
+            )
         except OSError as error:
             if error.errno != errno.EAGAIN:  # a rename elsewhere on the machine raced with the walk (openat2(2))
                 raise
@@ -67,11 +72,15 @@ def require_root_owned_chain(path: str, owner: int = 0) -> None:
 def _require(fd: int, path: str, owner: int, directory: bool = True) -> None:
     status = os.fstat(fd)
     if stat.S_ISLNK(status.st_mode):
-        raise JailkitError("unsafe.path", f"{path} is a symbolic link", f"use the path that it points to: readlink -f {path}")
+        raise JailkitError(
+            "unsafe.path", f"{path} is a symbolic link", f"use the path that it points to: readlink -f {path}"
+        )
     if directory and not stat.S_ISDIR(status.st_mode):
         raise JailkitError("unsafe.path", f"{path} is not a directory", f"ls -ld {path}")
     if status.st_uid != owner:
-        raise JailkitError("unsafe.path", f"{path} belongs to uid {status.st_uid}, not to {owner}", f"chown {owner} {path}")
+        raise JailkitError(
+            "unsafe.path", f"{path} belongs to uid {status.st_uid}, not to {owner}", f"chown {owner} {path}"
+        )
     if status.st_mode & 0o022:
         raise JailkitError(
             "unsafe.path", f"{path} has mode {stat.S_IMODE(status.st_mode):04o}: others may write", f"chmod go-w {path}"
@@ -151,7 +160,9 @@ class Tree:
         parent, name = self._parent(path)
         temporary = f".jailctl-{os.getpid()}-{os.urandom(6).hex()}"
         try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+            fd = os.open(
+                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent
+            )
             try:
                 with os.fdopen(os.dup(fd), "wb") as file:
                     file.write(data)
@@ -162,8 +173,10 @@ class Tree:
                 os.close(fd)
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
         except OSError:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 os.unlink(temporary, dir_fd=parent)
+            except FileNotFoundError:
+                pass
             raise
         finally:
             os.close(parent)

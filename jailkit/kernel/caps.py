@@ -40,7 +40,8 @@ def become(uid: int, gid: int, keep_caps: bool = False) -> None:
 
 
 def drop_all() -> None:
-    """Empty every capability set including the bounding one, set no_new_privs, read all back. Raise OSError otherwise."""
+    """Empty every capability set including the bounding one, set no_new_privs, read all back. Raise OSError
+    otherwise."""
     last = _last()
     for cap in range(last + 1):
         prctl(_PR_CAPBSET_DROP, cap)

@@ -1,4 +1,5 @@
-"""Control groups of a jail, where systemd does not keep them: cgroup v2, or the v1 pids hierarchy (older hosts, and test
+"""Control groups of a jail, where systemd does not keep them: cgroup v2, or the v1 pids hierarchy (older hosts, and
+test
 hosts whose controllers sit on v1). cgroups(7), Documentation/admin-guide/cgroup-v2.rst."""
 
 from __future__ import annotations
@@ -79,4 +80,3 @@ def remove(path: str) -> None:
             return
         except OSError:
             time.sleep(0.005)
-

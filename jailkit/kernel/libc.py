@@ -49,7 +49,8 @@ def call(name: str, *args: object, what: str = "") -> int:
 
 
 def put(path: str, text: str) -> None:
-    """Write ``text`` to a kernel file in one write(2), as these files demand. No codec is imported on the way: a process
+    """Write ``text`` to a kernel file in one write(2), as these files demand. No codec is imported on the way: a
+    process
     that has dropped its rights may be unable to read Python's library."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:

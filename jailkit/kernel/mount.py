@@ -86,7 +86,9 @@ def tmpfs(attributes: int, **options: str) -> int:
 
 def mount(kind: str, target: str, flags: int, data: str = "") -> None:
     """mount(2) of a new file system instance; ``flags`` are MS_NOSUID 2, MS_NODEV 4, MS_NOEXEC 8."""
-    call("mount", kind.encode(), os.fsencode(target), kind.encode(), flags, data.encode(), what=f"mount {kind} {target}")
+    call(
+        "mount", kind.encode(), os.fsencode(target), kind.encode(), flags, data.encode(), what=f"mount {kind} {target}"
+    )
 
 
 def bind(source: str, target: str, recursive: bool = False) -> None:
@@ -108,7 +110,8 @@ def pivot(new_root: str) -> None:
 
 
 def table(pid: int | str = "self") -> list[tuple[int, str, str, str]]:
-    """The mounts that process ``pid`` sees: (mount id, mount point, file system type, options). proc_pid_mountinfo(5)."""
+    """The mounts that process ``pid`` sees: (mount id, mount point, file system type, options).
+    proc_pid_mountinfo(5)."""
     rows = []
     with open(f"/proc/{pid}/mountinfo", "rb") as file:
         for line in file:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
 
 from .libc import syscall
+
+TYPE_CHECKING = False  # typing's own constant costs an import
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def start_time(pid: int) -> int | None:
@@ -56,7 +58,7 @@ def open_same(pid: int, start: int) -> int | None:
 def send(pidfd: int, number: int) -> bool:
     """Signal through a pidfd. Return False if the process has ended."""
     try:
-        signal.pidfd_send_signal(pidfd, number)
+        syscall("pidfd_send_signal", pidfd, number, None, 0)
     except ProcessLookupError:
         return False
     return True

@@ -89,7 +89,13 @@ def _argument(index: int) -> bytes:
 
 
 def _namespaces(clone: int) -> list[bytes]:
-    return [_op(_JEQ, clone, 0, 4), _argument(0), _op(_JSET, _NEW_NAMESPACE, 0, 1), _deny(errno.EPERM), _op(_RET, _ALLOW)]
+    return [
+        _op(_JEQ, clone, 0, 4),
+        _argument(0),
+        _op(_JSET, _NEW_NAMESPACE, 0, 1),
+        _deny(errno.EPERM),
+        _op(_RET, _ALLOW),
+    ]
 
 
 def _sockets(socket: int, host_network: bool) -> list[bytes]:

@@ -1,4 +1,5 @@
-"""Runs inside the throw-away host, as root: what an idle running jail costs. Arguments: network, count, image root, image digest.
+"""Runs inside the throw-away host, as root: what an idle running jail costs. Arguments: network, count, image root,
+image digest.
 
 The jails are made of recipes alone (no accounts: the kernel does not ask for one), started, looked at and stopped.
 MemAvailable falls by all that the kernel keeps for them too; it is read with caches dropped, so run nothing beside it.
@@ -13,8 +14,8 @@ import time
 
 sys.path.insert(0, "/opt/jailctl/lib")
 
-from jailkit.jail import recipe, start, stop  # noqa: E402
-from jailkit.paths import Paths  # noqa: E402
+from jailkit.jail import recipe, start, stop
+from jailkit.paths import Paths
 
 FIRST = 400_000
 

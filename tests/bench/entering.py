@@ -1,6 +1,7 @@
 """Runs inside the throw-away host, as root: how long it takes to get into a jail, and out again.
 
-Reads a JSON object on standard input (see login.py), writes one. All contenders take turns, so that a slow moment of the
+Reads a JSON object on standard input (see login.py), writes one. All contenders take turns, so that a slow moment of
+the
 machine meets all of them; the caller reports ratios and differences of medians.
 """
 

@@ -2,7 +2,8 @@
 
     sudo /var/tmp/jailkit-tests/venv/bin/python -m tests.bench.login [--count 200] [--logins 20] [--jails 500] [--json]
 
-Everything happens on a throw-away host. Absolute times on a shared machine mean little: read the ratios and differences.
+Everything happens on a throw-away host. Absolute times on a shared machine mean little: read the ratios and
+differences.
 Jailkit (jk_chrootsh) is Debian's package, unpacked beside everything else, never installed on the machine.
 """
 
@@ -40,7 +41,9 @@ class Bench:
         h = self.host
         true0 = "/home/bench/true0"
         h.jailctl("add-user", "bench", "--key", h.key("bench") + ".pub", "--set", f"shell={true0}")
-        subprocess.run(["gcc", "-Os", "-nostdlib", "-static", "-o", f"{h.root}{true0}", str(HERE / "true0.c")], check=True)
+        subprocess.run(
+            ["gcc", "-Os", "-nostdlib", "-static", "-o", f"{h.root}{true0}", str(HERE / "true0.c")], check=True
+        )
         h.run(["/bin/chmod", "755", "/home/bench", true0], check=True)
         h.jailctl("start", "bench")
         shown = json.loads(h.jailctl("show", "bench", "--json").stdout)
@@ -56,7 +59,8 @@ class Bench:
             "as_root": {
                 "fork+exec (root)": [true0],
                 "chroot": ["/usr/sbin/chroot", "/", true0],
-                "nsenter": ["/usr/bin/nsenter", "-t", str(keeper), "-U", "-m", "-p", "-u", "-i", "-C", "-n", "-S", str(uid),
+                "nsenter": ["/usr/bin/nsenter", "-t", str(keeper), "-U", "-m", "-p", "-u", "-i", "-C", "-n", "-S",
+                str(uid),
                             "-G", str(gid), "--", true0],
                 "python3 -I -S -c pass": ["/usr/bin/python3", "-I", "-S", "-c", "pass"],
             },
@@ -64,7 +68,9 @@ class Bench:
         }  # fmt: skip
         del shown
         times: Times = json.loads(self._inside("entering.py", [], json.dumps(task)))
-        self._table("Into a jail and out again, a static program that does nothing", times, "fork+exec", self.args.count)
+        self._table(
+            "Into a jail and out again, a static program that does nothing", times, "fork+exec", self.args.count
+        )
         self.report["door_to_bwrap"] = _net(times, "door") / _net(times, "bwrap")
 
     def _jailkit(self, true0: str) -> dict[str, Any] | None:
@@ -83,7 +89,10 @@ class Bench:
         h.run(["/bin/chmod", "4755", "/opt/jk/jk_chrootsh"], check=True)
         for directory in ("/jail", "/jail/bin", "/jail/etc", "/jail/home", "/etc/jailkit"):
             h.run(["/bin/mkdir", "-p", "-m", "755", directory], check=True)
-        h.run(["/usr/sbin/useradd", "-M", "-d", "/jail/./home/jkbench", "-s", "/opt/jk/jk_chrootsh", "jkbench"], check=True)
+        h.run(
+            ["/usr/sbin/useradd", "-M", "-d", "/jail/./home/jkbench", "-s", "/opt/jk/jk_chrootsh", "jkbench"],
+            check=True,
+        )
         uid, gid, _ = h.ids("jkbench")
         h.run(["/bin/cp", true0, "/jail/bin/true0"], check=True)
         (h.root / "jail/etc/passwd").write_text(f"jkbench:x:{uid}:{gid}::/home/jkbench:/bin/true0\n")
@@ -200,8 +209,10 @@ def _net(times: Times, name: str) -> float:
 
 def _bwrap(program: str) -> list[str]:
     """The same namespaces and the same view, as far as bwrap can."""
-    return ["/usr/bin/bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib",
-            "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/bin", "/bin", "--proc", "/proc", "--dev", "/dev", "--tmpfs",
+    return ["/usr/bin/bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/usr", "/usr", "--symlink",
+    "usr/lib", "/lib",
+            "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/bin", "/bin", "--proc", "/proc", "--dev", "/dev",
+            "--tmpfs",
             "/tmp", "--bind", "/home/bench", "/home/bench", program]  # fmt: skip
 
 

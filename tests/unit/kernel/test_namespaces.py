@@ -19,7 +19,11 @@ from jailkit.kernel.namespaces import id_map
 def test_id_maps_hold_the_user_and_the_range_and_nothing_else(own: int, expected: str) -> None:
     text = id_map(own, 700_000_000, 1024)
     assert text == expected
-    inside = [n for line in text.splitlines() for n in range(int(line.split()[0]), int(line.split()[0]) + int(line.split()[2]))]
+    inside = [
+        n
+        for line in text.splitlines()
+        for n in range(int(line.split()[0]), int(line.split()[0]) + int(line.split()[2]))
+    ]
     assert len(inside) == len(set(inside)), "no id is mapped twice"
 
 

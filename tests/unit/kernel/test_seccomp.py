@@ -42,7 +42,8 @@ def test_listed_calls_answer_eperm(name: str) -> None:
     if number is None:
         return  # the architecture has no such call, so there is nothing to refuse
     # as root and with zero arguments: what the kernel itself would answer is something else for each of them
-    # (EFAULT, EINVAL, ENOSYS, success), or it is EPERM for want of a capability, which the filter makes no difference to
+    # (EFAULT, EINVAL, ENOSYS, success), or it is EPERM for want of a capability, which the filter makes no difference
+    # to
     assert answer(number) == errno.EPERM
 
 
