@@ -59,6 +59,7 @@ class Host(Ssh):
 
     def start(self) -> Host:
         with contextlib.ExitStack() as stack:
+            self._open = stack
             self._boot(stack)
             self._log = stack.enter_context(Syslog(f"{self.root}/dev/log"))
             if self._with_sshd:
@@ -249,24 +250,31 @@ class Host(Ssh):
         """Starts sshd anew. ``config``: text for the main file instead of Debian's (None: leave it as it is)."""
         if self._sshd:
             self._sshd.close()
+        self._sshd = self.sshd_on(port, config, "/etc/ssh/sshd_config")
+
+    def sshd_on(self, port: int, config: str | None = None, file: str = "") -> Process:
+        """Starts a further sshd on a port of its own. ``config``: text of its file; what is ``stock_sshd_config`` plus
+        a change reads /etc/ssh/sshd_config.d as the first sshd does."""
+        file = file or f"/etc/ssh/sshd_config.{port}"
         if config is not None:
-            (self.root / "etc/ssh/sshd_config").write_text(config)
-        checked = self.run([SSHD, "-t"])
+            (self.root / file.lstrip("/")).write_text(config)
+        checked = self.run([SSHD, "-t", "-f", file])
         if checked.returncode != 0:
             raise AssertionError(f"sshd -t: {checked.stderr}")
-        self._sshd = self.spawn([SSHD, "-D", "-p", str(port)], env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
-        self._open.callback(self._sshd.close)
-        wait_for(
-            lambda: f":{port:04X} 00000000:0000 0A" in (self.root / f"proc/{self._sshd_inner()}/net/tcp").read_text(),
-            5,
-            "sshd does not listen",
-        )
+        process = self.spawn([SSHD, "-D", "-p", str(port), "-f", file], env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+        self._open.callback(process.close)
 
-    def _sshd_inner(self) -> int:
-        assert self._sshd
-        if self._sshd.poll() is not None:
-            raise AssertionError(f"sshd ended with {self._sshd.returncode}")
-        return self._sshd.inner_pid
+        def listens() -> bool:
+            if process.poll() is not None:
+                raise AssertionError(f"sshd ended with {process.returncode}")
+            return f":{port:04X} 00000000:0000 0A" in Path(f"/proc/{process.pid}/net/tcp").read_text()
+
+        wait_for(listens, 5, "sshd does not listen")
+        return process
+
+    @property
+    def stock_sshd_config(self) -> str:
+        return Path("/usr/share/openssh/sshd_config").read_text()
 
     @property
     def sshd_pid(self) -> int:

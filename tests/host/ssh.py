@@ -18,7 +18,9 @@ KEYS = "/root/keys"
 
 
 class Ssh:
-    """The part of Host that logs in. ``key``: a private key's path in the host (``h.key("alice")`` makes one)."""
+    """The part of Host that logs in. ``key``: a private key's path in the host (``h.key("alice")`` makes one).
+
+    ``opts`` are options of the client; sftp and scp reach another port by ``["-o", "Port=2201"]``."""
 
     @property
     def _host(self) -> Host:
@@ -48,7 +50,7 @@ class Ssh:
         tty: bool = False,
         port: int = 22,
     ) -> list[str]:
-        argv = ["/usr/bin/ssh", *OPTIONS, "-i", key or self.key(user), "-p", str(port), *opts]
+        argv = ["/usr/bin/ssh", *OPTIONS, "-i", key or self.key(user), "-o", f"Port={port}", *opts]
         if tty:
             argv.append("-tt")
         argv.append(f"{user}@127.0.0.1")
@@ -85,15 +87,20 @@ class Ssh:
         """A person at a terminal: ssh with a tty on both sides."""
         return self._host.terminal(self.ssh_argv(user, cmd, opts=opts, tty=cmd is not None))
 
+    def sftp_argv(self, user: str, *, opts: Sequence[str] = ()) -> list[str]:
+        """sftp(1) that reads commands from its input and stops at the first that fails."""
+        return ["/usr/bin/sftp", *OPTIONS, "-i", self.key(user), "-b", "-", *opts, f"{user}@127.0.0.1"]
+
     def sftp(self, user: str, commands: str, *, opts: Sequence[str] = (), timeout: float = 30) -> Result:
-        """sftp(1) in batch mode: one command a line, stops at the first that fails."""
-        argv = ["/usr/bin/sftp", *OPTIONS, "-i", self.key(user), "-b", "-", *opts, f"{user}@127.0.0.1"]
-        return self._host.run(argv, input=commands, timeout=timeout)
+        return self._host.run(self.sftp_argv(user, opts=opts), input=commands, timeout=timeout)
+
+    def scp_argv(self, user: str, sources: Sequence[str], target: str, *, opts: Sequence[str] = ()) -> list[str]:
+        """scp(1); names on the far side are written ``:path``. ``opts``: ``["-O"]`` old protocol, ``["-s"]`` sftp's."""
+        far = f"{user}@127.0.0.1"
+        names = [f"{far}{name}" if name.startswith(":") else name for name in [*sources, target]]
+        return ["/usr/bin/scp", *OPTIONS, "-i", self.key(user), "-B", *opts, *names]
 
     def scp(
         self, user: str, sources: Sequence[str], target: str, *, opts: Sequence[str] = (), timeout: float = 30
     ) -> Result:
-        """scp(1); names on the far side are written ``:path``. ``opts``: ``["-O"]`` old protocol, ``["-s"]`` sftp's."""
-        far = f"{user}@127.0.0.1"
-        names = [f"{far}{name}" if name.startswith(":") else name for name in [*sources, target]]
-        return self._host.run(["/usr/bin/scp", *OPTIONS, "-i", self.key(user), "-B", *opts, *names], timeout=timeout)
+        return self._host.run(self.scp_argv(user, sources, target, opts=opts), timeout=timeout)
