@@ -16,8 +16,11 @@ jailctl completion fish > ~/.config/fish/completions/jailctl.fish
 """
 
 
-@verb("Print the script that makes a shell complete verbs, options, names of jails and templates.", _EXAMPLES,
-      needs_root=False)  # fmt: skip
+@verb(
+    "Print the script that makes a shell complete verbs, options, names of jails and templates.",
+    _EXAMPLES,
+    needs_root=False,
+)
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(settings: Settings, shell: str) -> None:
     text = script(shell)

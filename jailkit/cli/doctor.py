@@ -33,8 +33,11 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
     return [CompletionItem(word) for word in sorted(ids) if word.startswith(incomplete)]
 
 
-@verb("Check this host and every jail: kernel, sshd, PAM, owners and modes, accounts, what is left over. Changes "
-      "nothing. One line a check; below a finding, the command that mends it.", _EXAMPLES)  # fmt: skip
+@verb(
+    "Check this host and every jail: kernel, sshd, PAM, owners and modes, accounts, what is left over. Changes "
+    "nothing. One line a check; below a finding, the command that mends it.",
+    _EXAMPLES,
+)
 @click.argument("checks", metavar="[CHECK]...", nargs=-1, shell_complete=_complete)
 def command(settings: Settings, checks: tuple[str, ...]) -> int:
     from ..doctor import run

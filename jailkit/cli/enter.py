@@ -12,8 +12,11 @@ jailctl enter alice      the shell that alice gets; leave it with ^D
 """
 
 
-@verb("Open a login shell in a jail, as its user and with no more rights than she has. It is admitted, recorded and "
-      "confined like a login of hers. There is no way to enter as root.", _EXAMPLES)  # fmt: skip
+@verb(
+    "Open a login shell in a jail, as its user and with no more rights than she has. It is admitted, recorded and "
+    "confined like a login of hers. There is no way to enter as root.",
+    _EXAMPLES,
+)
 @click.argument("name", shell_complete=complete_jail)
 def command(settings: Settings, name: str) -> int:
     from ..jail import enter

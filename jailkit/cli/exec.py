@@ -19,9 +19,11 @@ tar c . | jailctl exec alice -- tar x -C site     stdin and stdout are passed on
 _LIMIT = 8 << 20
 
 
-@verb("Run a command in a jail, as its user, and exit with its status (128 + n for signal n). The words after -- reach "
-      "the command as they are. With --json, output is collected (up to 8 MiB each) and printed with the status.",
-      _EXAMPLES)  # fmt: skip
+@verb(
+    "Run a command in a jail, as its user, and exit with its status (128 + n for signal n). The words after -- reach "
+    "the command as they are. With --json, output is collected (up to 8 MiB each) and printed with the status.",
+    _EXAMPLES,
+)
 @click.argument("name", shell_complete=complete_jail)
 @click.argument("words", metavar="-- COMMAND [ARGUMENT]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(settings: Settings, name: str, words: tuple[str, ...]) -> int:

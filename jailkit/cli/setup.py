@@ -26,16 +26,19 @@ _WORDS = {"already": "is there", "planned": "would", "done": "done", "undone": "
 
 
 @verb(
-    "Prepare this host: group jailed, directories, the image of template shell, PAM profile, sshd fragment, completion. "
-    "Each configuration is checked before it replaces anything. Then a user is made for a test, logs in over ssh, and is "
-    "removed; if that fails, all that this run did is undone. Users outside the group are not touched. "
+    "Prepare this host: group jailed, directories, the image of template shell, PAM profile, sshd fragment, "
+    "completion. Each file is checked before it replaces anything. Then a user made for the test logs in over ssh and "
+    "is removed; if that fails, all that this run did is undone. Nothing changes for users outside the group. "
     "A second run changes nothing.",
     _EXAMPLES,
 )
 @click.option("--dry-run", is_flag=True, help="Show the plan and the rendered files; change nothing.")
 @click.option("--undo", is_flag=True, help="Take off the host what setup put there. Refused while there are jails.")
-@click.option("--login-test/--no-login-test", default=None,
-              help="Test a login even if nothing was changed; or never.  [default: if something was changed]")  # fmt: skip
+@click.option(
+    "--login-test/--no-login-test",
+    default=None,
+    help="Test a login even if nothing was changed; or never.  [default: if something was changed]",
+)
 def command(settings: Settings, dry_run: bool, undo: bool, login_test: bool | None) -> None:
     from ..errors import JailkitError
     from ..login import setup, verify
@@ -73,11 +76,16 @@ def command(settings: Settings, dry_run: bool, undo: bool, login_test: bool | No
 
 def _report(settings: Settings, steps: Sequence[Step], outcome: Outcome, tested: str, dry_run: bool) -> None:
     if settings.json:
-        emit({
-            "changed": outcome.changed, "dry_run": dry_run, "login_test": tested or None, "notes": outcome.notes,
-            "steps": [{"id": s.id, "what": s.what, "why": s.why, "state": outcome.states[s.id]} for s in steps],
-            "files": {path: text for s in steps for path, text in s.files().items()} if dry_run else {},
-        })  # fmt: skip
+        emit(
+            {
+                "changed": outcome.changed,
+                "dry_run": dry_run,
+                "login_test": tested or None,
+                "notes": outcome.notes,
+                "steps": [{"id": s.id, "what": s.what, "why": s.why, "state": outcome.states[s.id]} for s in steps],
+                "files": {path: text for s in steps for path, text in s.files().items()} if dry_run else {},
+            }
+        )
         return
     if not outcome.changed and not dry_run:
         say(settings, "No changes: this host is set up.")
@@ -90,7 +98,7 @@ def _report(settings: Settings, steps: Sequence[Step], outcome: Outcome, tested:
     if tested:
         say(
             settings,
-            f"{paint('passed  ', '32')}  a login over ssh ({tested}): a command, sftp and a refused tunnel, seen from outside",
+            f"{paint('passed  ', '32')}  logins over ssh ({tested}): a command and sftp in the jail, a tunnel refused",
         )
     for line in outcome.notes:
         say(settings, f"note      {escape(line)}")

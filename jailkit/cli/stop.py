@@ -14,11 +14,20 @@ jailctl stop alice --wait 30   how long to wait for processes to end (seconds)
 """
 
 
-@verb("End jails: their sessions and all their processes, at once. Homes and settings stay; the next login starts "
-      "the jail again.", _EXAMPLES)  # fmt: skip
+@verb(
+    "End jails: their sessions and all their processes, at once. Homes and settings stay; the next login starts "
+    "the jail again.",
+    _EXAMPLES,
+)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_jail)
-@click.option("--wait", type=click.FloatRange(0.1, 600), default=10.0, show_default=True, metavar="SECONDS",
-              help="How long to wait until every process has ended.")  # fmt: skip
+@click.option(
+    "--wait",
+    type=click.FloatRange(0.1, 600),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait until every process has ended.",
+)
 def command(settings: Settings, names: tuple[str, ...], wait: float) -> None:
     from ..jail import recipe, stop
     from ..names import user_name

@@ -53,16 +53,30 @@ def common_options() -> list[click.Parameter]:
     """``--root --quiet --json --version``; fresh objects, as click keeps state in them."""
     return [
         click.Option(
-            ["--root"], metavar="DIR", callback=_root, expose_value=False,
+            ["--root"],
+            metavar="DIR",
+            callback=_root,
+            expose_value=False,
             help="Keep jailkit's own files below DIR (accounts, sshd and PAM stay the host's).",
         ),
-        click.Option(["-q", "--quiet"], is_flag=True, callback=_set("quiet"), expose_value=False,
-                     help="Print nothing but errors."),
-        click.Option(["--json"], is_flag=True, callback=_set("json"), expose_value=False,
-                     help="Print one JSON value (docs/json.md), errors as JSON on stderr."),
-        click.Option(["--version"], is_flag=True, callback=_version, expose_value=False,
-                     help="Print the version and exit."),
-    ]  # fmt: skip
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            callback=_set("quiet"),
+            expose_value=False,
+            help="Print nothing but errors.",
+        ),
+        click.Option(
+            ["--json"],
+            is_flag=True,
+            callback=_set("json"),
+            expose_value=False,
+            help="Print one JSON value (docs/json.md), errors as JSON on stderr.",
+        ),
+        click.Option(
+            ["--version"], is_flag=True, callback=_version, expose_value=False, help="Print the version and exit."
+        ),
+    ]
 
 
 class Verb(click.Command):

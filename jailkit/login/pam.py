@@ -137,5 +137,8 @@ def update(arguments: list[str]) -> None:
     """Run pam-auth-update. Raise ``host.pam-update``."""
     status, _, err = run([UPDATE, *arguments])
     if status != 0:
-        raise JailkitError("host.pam-update", f"pam-auth-update {' '.join(arguments)} failed: {err.strip()}",
-                           "debconf may be in use by apt: try again when apt has ended")  # fmt: skip
+        raise JailkitError(
+            "host.pam-update",
+            f"pam-auth-update {' '.join(arguments)} failed: {err.strip()}",
+            "debconf may be in use by apt: try again when apt has ended",
+        )

@@ -32,8 +32,11 @@ def render(paths: Paths, relative: str) -> str:
     values = {"group": GROUP, "door": paths.door, "hook": paths.hook, "keys": paths.keys}
     for value in values.values():
         if not _PLAIN.fullmatch(value):
-            raise JailkitError("invalid.root", f"{value!r} cannot stand in sshd's configuration",
-                               "use a --root of A-Z a-z 0-9 / . _ - only")  # fmt: skip
+            raise JailkitError(
+                "invalid.root",
+                f"{value!r} cannot stand in sshd's configuration",
+                "use a --root of A-Z a-z 0-9 / . _ - only",
+            )
     source = shipped(paths, relative)
     try:
         with open(source, encoding="utf-8") as file:

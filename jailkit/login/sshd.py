@@ -105,9 +105,12 @@ def require_include(config: str = CONFIG, path: str = FRAGMENT) -> None:
 
 
 def differences(
-    users: Sequence[str], want: dict[str, str], config: str = CONFIG, own: str = FRAGMENT,
+    users: Sequence[str],
+    want: dict[str, str],
+    config: str = CONFIG,
+    own: str = FRAGMENT,
     connections: Sequence[dict[str, str]] | None = None,
-) -> list[Difference]:  # fmt: skip
+) -> list[Difference]:
     """Settings of ``want`` that do not hold, for each user and several connections: :data:`CONNECTIONS` and, for each
     Match block that is read before ``own``, one that it is about."""
     earlier = sshd_config.before(sshd_config.read(config), own)
@@ -149,8 +152,11 @@ def check_candidate(paths: Paths, text: str, users: Sequence[str]) -> None:
             file.write(_with_candidate(_read(CONFIG), own))
         status, _, err = run([SSHD, "-t", "-f", config])
         if status != 0:
-            raise JailkitError("host.sshd-config", f"sshd refuses the new configuration: {_first(err)}",
-                               f"{SSHD} -t; nothing has been changed")  # fmt: skip
+            raise JailkitError(
+                "host.sshd-config",
+                f"sshd refuses the new configuration: {_first(err)}",
+                f"{SSHD} -t; nothing has been changed",
+            )
         refuse(differences(users, want, config, own))
 
 

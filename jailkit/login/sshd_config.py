@@ -110,8 +110,14 @@ def samples(lines: list[Line]) -> list[dict[str, str]]:
         flat = [part for word in line.arguments for part in word.split("=", 1)]  # OpenSSH 9.9 takes user=alice as well
         words = dict(zip([a.lower() for a in flat[::2]], flat[1::2], strict=False))
         sample = {}
-        for criterion, key in (("address", "addr"), ("localaddress", "laddr"), ("host", "host"), ("localport", "lport"),
-                               ("user", "user"), ("rdomain", "rdomain")):  # fmt: skip
+        for criterion, key in (
+            ("address", "addr"),
+            ("localaddress", "laddr"),
+            ("host", "host"),
+            ("localport", "lport"),
+            ("user", "user"),
+            ("rdomain", "rdomain"),
+        ):
             value = _example(words.get(criterion, ""), key)
             if value:
                 sample[key] = value

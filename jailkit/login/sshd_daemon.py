@@ -71,8 +71,11 @@ def reload(daemon: Daemon) -> None:
     if daemon.unit:
         status, _, err = run([_SYSTEMCTL, "reload", daemon.unit])
         if status != 0:
-            raise JailkitError("host.sshd-reload", f"systemctl reload {daemon.unit} failed: {err.strip()}",
-                               f"systemctl status {daemon.unit}")  # fmt: skip
+            raise JailkitError(
+                "host.sshd-reload",
+                f"systemctl reload {daemon.unit} failed: {err.strip()}",
+                f"systemctl status {daemon.unit}",
+            )
         return
     start = proc.start_time(daemon.pid)
     pidfd = proc.open_same(daemon.pid, start) if start is not None and _is_sshd(daemon.pid) else None

@@ -67,9 +67,17 @@ class _Test:
 
         self._name, self._uid = name, pwd.getpwnam(name).pw_uid
         self._options = ["-F", "none", "-i", key, "-p", str(where[1]), "-l", name]
-        for option in ("IdentitiesOnly=yes", "IdentityAgent=none", "StrictHostKeyChecking=no", "BatchMode=yes",
-                       "UserKnownHostsFile=/dev/null", "GlobalKnownHostsFile=/dev/null", "LogLevel=ERROR",
-                       "PreferredAuthentications=publickey", "ConnectTimeout=10"):  # fmt: skip
+        for option in (
+            "IdentitiesOnly=yes",
+            "IdentityAgent=none",
+            "StrictHostKeyChecking=no",
+            "BatchMode=yes",
+            "UserKnownHostsFile=/dev/null",
+            "GlobalKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+            "PreferredAuthentications=publickey",
+            "ConnectTimeout=10",
+        ):
             self._options += ["-o", option]
         self._where = where
 
@@ -93,9 +101,13 @@ class _Test:
     def _ssh(self, arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         try:
             client = subprocess.Popen(
-                ["/usr/bin/ssh", *self._options, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, env=ENVIRONMENT, cwd="/",
-            )  # fmt: skip
+                ["/usr/bin/ssh", *self._options, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=ENVIRONMENT,
+                cwd="/",
+            )
         except FileNotFoundError:
             raise JailkitError(
                 "missing.program", "/usr/bin/ssh is not installed", "apt install openssh-client"

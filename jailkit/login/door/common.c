@@ -215,7 +215,7 @@ bool process_stat(pid_t pid, pid_t *parent, uint64_t *start)
 		return false;
 	text[n] = '\0';
 	at = strrchr(text, ')');
-	if (at == NULL || at[1] != ' ' || at[2] == '\0')
+	if (at == NULL || at[1] != ' ' || strchr("ZX", at[2]) != NULL) /* a zombie is no process any more; '\0' matches, too */
 		return false;
 	at += 3; /* behind the state, field 3 */
 	for (int field = 4; field <= 22; field++, at = end) {

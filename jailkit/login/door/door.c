@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
@@ -19,6 +20,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,11 +30,23 @@ static struct record record;
 static struct relay relay;
 static int report[2];
 
-/* Whoever calls us may have left anything open, or nothing. 0 to 2 go into the jail as they are, so a directory or a disk
- * among them would be a way out of it (CVE-2024-21626); the rest ends here, for the relay too. */
-static void check_descriptors(void)
+/* What may go into the jail as standard input, output or error. A directory, a disk or a namespace would be a way out
+ * of it (CVE-2024-21626). */
+static bool harmless(int fd)
 {
 	struct stat st;
+	struct statfs fs;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || (flags & O_PATH) != 0 || fstat(fd, &st) != 0 || fstatfs(fd, &fs) != 0 || fs.f_type == NSFS_MAGIC)
+		return false;
+	return S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISREG(st.st_mode);
+}
+
+/* Whoever calls us may have left anything open, or nothing. 0 to 2 stay what they are; the rest ends here, for the relay
+ * as well. */
+static void check_descriptors(void)
+{
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), bad = null < 3 ? null : -1;
 
 	while (null >= 0 && null < 3) /* one was closed: our own files must not take its place */
@@ -42,13 +56,9 @@ static void check_descriptors(void)
 	log_open();
 	if (bad >= 0 || null < 0)
 		refuse("login.bad-fd", "descriptor %d", bad);
-	for (int fd = 0; fd <= 2; fd++) {
-		int flags = fcntl(fd, F_GETFL);
-
-		if (flags < 0 || (flags & O_PATH) != 0 || fstat(fd, &st) != 0 ||
-		    !(S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISREG(st.st_mode)))
+	for (int fd = 0; fd <= 2; fd++)
+		if (!harmless(fd))
 			refuse("login.bad-fd", "descriptor %d", fd);
-	}
 }
 
 /* Who we are is what the kernel says; the environment is not asked. */

@@ -1,0 +1,243 @@
+"""The command line as such: what is imported, options before and after the verb, errors and their numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from jailkit import errors
+from jailkit.cli import main as command_line
+from jailkit.cli.main import VERBS, cli, main
+from jailkit.cli.output import Settings
+from jailkit.cli.verb import Verb
+
+ROOT = Path(__file__).resolve().parents[3]
+HEAVY = {
+    "pydantic",
+    "jinja2",
+    "rich",
+    "tomlkit",
+    "tomllib",
+    "sqlite3",
+    "subprocess",
+    "asyncio",
+    "socket",
+    "psutil",
+    "json",
+}
+
+
+def modules_of(*arguments: str) -> set[str]:
+    """What a run imports, by Python's own count."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-X",
+            "importtime",
+            "-c",
+            "import sys; from jailkit.cli.main import main; main(sys.argv[1:])",
+            *arguments,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "--help"], ["add-user", "--help"]])
+def test_help_imports_click_and_nothing_heavy(arguments: list[str]) -> None:
+    loaded = modules_of(*arguments)
+    assert "click.core" in loaded and "jailkit.cli.verb" in loaded
+    ours = {name for name in loaded if name.startswith("jailkit.")}
+    allowed = {
+        "jailkit.cli",
+        "jailkit.cli.main",
+        "jailkit.cli.output",
+        "jailkit.cli.verb",
+        "jailkit.cli.progress",
+        "jailkit.cli.list",
+        "jailkit.cli.add_user",
+        "jailkit.errors",
+        "jailkit.paths",
+    }
+    assert ours <= allowed
+    assert {name for name in loaded if name.partition(".")[0] in HEAVY} <= {
+        "json",
+        "json.decoder",
+        "json.encoder",
+        "json.scanner",
+    }
+
+
+def test_help_of_the_program_imports_no_verb() -> None:
+    assert not {f"jailkit.cli.{module}" for module, _ in VERBS.values()} & modules_of("--help")
+
+
+def commands() -> list[tuple[str, Verb]]:
+    context = click.Context(cli)
+    found = []
+    for name in VERBS:
+        command = cli.get_command(context, name)
+        assert isinstance(command, Verb), name
+        found.append((name, command))
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=list(VERBS))
+def test_every_verb_says_enough(name: str, command: Verb) -> None:
+    with click.Context(command, info_name=name) as context:
+        text = command.get_help(context)
+    assert "Examples:" in text and f"jailctl {name}" in text
+    assert len(text.splitlines()) <= 50, "the first screen has to be enough"
+    assert {"--root", "--quiet", "--json", "--version"} <= {o for p in command.params for o in p.opts}
+    assert all(isinstance(p, click.Argument) or getattr(p, "help", None) for p in command.params)
+
+
+def test_options_before_and_after_the_verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (
+        ["--json", "completion", "bash"],
+        ["completion", "--json", "bash"],
+        ["completion", "bash", "--json"],
+    ):
+        assert main(arguments) == 0
+        assert json.loads(capsys.readouterr().out)["shell"] == "bash"
+    seen: list[Settings] = []
+    monkeypatch.setattr("jailkit.cli.completion.emit", lambda value: None)
+    command = cli.get_command(click.Context(cli), "completion")
+    assert command is not None
+    monkeypatch.setattr(command, "callback", lambda shell: seen.append(click.get_current_context().obj))
+    assert main(["--root", "/a", "completion", "bash", "--root", "/b", "-q"]) == 0
+    assert seen == [Settings(root="/b", quiet=True)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number", "code"),
+    [
+        (["frobnicate"], 2, "usage.arguments"),
+        (["completion", "csh"], 2, "usage.arguments"),
+        (["completion"], 2, "usage.arguments"),
+        (["list", "--no-such-option"], 2, "usage.arguments"),
+        (["--root", "relative", "list"], 2, "usage.arguments"),
+        (["exec", "alice", "ls", "-l"], 2, "usage.arguments"),
+    ],
+)
+def test_usage(arguments: list[str], number: int, code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == number
+    error = capsys.readouterr()
+    assert error.out == "" and error.err.startswith("jailctl: ") and "\n  hint: jailctl" in error.err
+    assert main(["--json", *arguments]) == number
+    assert json.loads(capsys.readouterr().err)["error"]["code"] == code
+
+
+def test_no_argument_shows_the_help_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and "Verbs:" in shown.err
+
+
+def test_json_after_a_double_dash_is_the_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert main(["exec", "alice", "--", "ls", "--json"]) == 13
+    assert capsys.readouterr().err.startswith("jailctl: exec needs root\n  hint: sudo jailctl exec")
+
+
+@pytest.mark.parametrize("name", [name for name in VERBS if name != "completion"])
+def test_without_root(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    arguments = {"exec": ["x", "--", "id"], "setup": [], "list": [], "doctor": []}.get(name, ["x"])
+    assert main([name, *arguments]) == 13
+    assert "denied.root" in (main(["--json", name, *arguments]) and capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("error", "number", "text"),
+    [
+        (errors.JailkitError("unsafe.path", "a sentence", "a hint"), 8, "jailctl: a sentence\n  hint: a hint\n"),
+        (errors.JailkitError("unsafe.path", "a sentence"), 8, "jailctl: a sentence\n"),
+        (OSError(28, "No space left on device", "/var/x"), 9, "jailctl: /var/x: No space left on device\n"),
+        (OSError(30, "Read-only file system", "/etc/x"), 9, "read-only"),
+        (PermissionError(13, "Permission denied", "/etc/x"), 13, "/etc/x: Permission denied"),
+        (KeyboardInterrupt(), 130, "stopped"),
+        (KeyError("x"), 1, "KeyError: 'x' at "),
+    ],
+)
+def test_what_goes_wrong(
+    error: BaseException, number: int, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def breaks(words: list[str], settings: Settings) -> int:
+        raise error
+
+    monkeypatch.setattr(command_line, "_run", breaks)
+    assert main(["list"]) == number
+    assert text in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    program = "import sys; from jailkit.cli.main import main; sys.exit(main(['completion', 'bash']))"
+    done = subprocess.run(
+        ["/bin/bash", "-c", f'{{ "$0" -c "{program}"; echo $? >&2; }} | true', sys.executable],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stderr.splitlines()[-1:] == ["0"] and "Traceback" not in done.stderr
+
+
+def test_exit_codes_are_documented() -> None:
+    text = (ROOT / "docs/exit-codes.md").read_text()
+    rows = {
+        (int(n), family, meaning) for n, family, meaning in re.findall(r"^\| (\d+) \| `(\w+)` \| (.*) \|$", text, re.M)
+    }
+    assert rows == {(number, family, meaning) for family, (number, meaning) in errors.EXITS.items()}
+    others = {int(n) for n in re.findall(r"^\| (\d+) \| \|", text, re.M)}
+    assert others == {0, errors.EXIT_DOCTOR_WARN, errors.EXIT_DOCTOR_FAIL, errors.EXIT_INTERRUPT}
+
+
+def test_exit_numbers_are_unique() -> None:
+    numbers = [number for number, _ in errors.EXITS.values()]
+    assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    assert "_JAILCTL_COMPLETE" in capsys.readouterr().out
+
+
+def complete(words: str, tmp_path: Path) -> list[str]:
+    line = words.split(" ")
+    done = subprocess.run(
+        [sys.executable, "-c", "from jailkit.cli.main import main; main([])"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"_JAILCTL_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(line) - 1)},
+        check=False,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    return [row.partition(",")[2] for row in done.stdout.splitlines()]
+
+
+def test_completion_of_verbs_names_and_templates(tmp_path: Path) -> None:
+    for name in ("alice.toml", "bob.toml", "$(id).toml", ".hidden.toml", "notes.txt"):
+        path = tmp_path / "etc/jailctl/jails.d" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "opt/jailctl/templates/shell").mkdir(parents=True)
+    assert "add-user" in complete("jailctl a", tmp_path)
+    assert complete(f"jailctl --root {tmp_path} show ", tmp_path) == ["alice", "bob"]
+    assert complete(f"jailctl --root {tmp_path} add-user x --template s", tmp_path) == ["shell"]
