@@ -1,0 +1,205 @@
+"""Accounts: changed only by the system's own tools (shadow), which lock, check and replace the files as a whole.
+
+Each is called by its absolute path with a list of arguments and a fixed environment, never through a shell: no PATH, no
+locale and no value of the caller's means anything to it. Local files are read here line by line, because a name service
+cache may be minutes old; accounts of a directory (LDAP) are asked from the name service."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import grp
+import os
+import pwd
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..errors import JailkitError
+from ..paths import GROUP, Paths
+
+USERADD = "/usr/sbin/useradd"
+USERMOD = "/usr/sbin/usermod"
+USERDEL = "/usr/sbin/userdel"
+GROUPADD = "/usr/sbin/groupadd"
+GROUPDEL = "/usr/sbin/groupdel"
+CHPASSWD = "/usr/sbin/chpasswd"
+GPASSWD = "/usr/bin/gpasswd"
+
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root"}
+_SECONDS = 60.0
+_BUSY = ("cannot lock", "try again later", "existing lock file")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of passwd(5). local: it stands in /etc/passwd; else a directory service has it."""
+
+    name: str
+    uid: int
+    gid: int
+    gecos: str
+    home: str
+    shell: str
+    local: bool
+
+
+def run(argv: list[str], stdin: bytes = b"") -> tuple[int, str]:
+    """Run one of the tools; its status (negative: a signal) and what it wrote, both streams together.
+
+    Raise ``missing.program``, ``host.program-hangs``."""
+    try:
+        done = subprocess.run(
+            argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=_ENVIRONMENT, cwd="/", umask=0o022,
+            timeout=_SECONDS, check=False, start_new_session=True,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise JailkitError("missing.program", f"{argv[0]} is not installed", "apt install passwd") from None
+    except subprocess.TimeoutExpired:
+        raise JailkitError("host.program-hangs", f"{argv[0]} did not end within {_SECONDS:.0f} s") from None
+    except OSError as error:
+        raise JailkitError("host.program", f"{argv[0]} cannot be run: {error.strerror}") from None
+    return done.returncode, done.stdout.decode(errors="replace").strip()
+
+
+def _change(paths: Paths, argv: list[str], stdin: bytes = b"") -> None:
+    """Run a tool that writes the account files. Raise ``host.account``, ``busy.accounts``.
+
+    Ours take turns on one lock, because the tools themselves try for seconds only; somebody else's is tried again."""
+    with _turn(paths):
+        for attempt in range(6):
+            status, text = run(argv, stdin)
+            if status == 0:
+                return
+            if not any(sign in text for sign in _BUSY):
+                break
+            time.sleep(0.2 * (attempt + 1))
+    last = text.splitlines()[-1] if text else f"status {status}"
+    if status < 0:
+        last = f"ended by signal {-status}"
+    code = "busy.accounts" if any(sign in text for sign in _BUSY) else "host.account"
+    raise JailkitError(code, f"{os.path.basename(argv[0])} failed: {last}", "ls -l /etc/*.lock; df -h /etc; pwck -r")
+
+
+@contextlib.contextmanager
+def _turn(paths: Paths) -> Iterator[None]:
+    fd = os.open(f"{paths.var}/accounts.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+# -- looking
+
+
+def _lines(path: str, name: str) -> list[str]:
+    """Fields of the line of ``name`` in one of the account files; [] where there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                if line.startswith(name + ":"):
+                    return line.rstrip("\n").split(":")
+    except FileNotFoundError:
+        pass
+    return []
+
+
+def find(name: str) -> Entry | None:
+    """The account ``name``: the local file first, then the name service."""
+    fields = _lines("/etc/passwd", name)
+    if len(fields) >= 7 and fields[2].isdigit() and fields[3].isdigit():
+        return Entry(name, int(fields[2]), int(fields[3]), fields[4], fields[5], fields[6], True)
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    if found.pw_name != name:  # a directory that ignores case must not give us somebody else
+        return None
+    return Entry(name, found.pw_uid, found.pw_gid, found.pw_gecos, found.pw_dir, found.pw_shell, False)
+
+
+def is_member(name: str, group: str = GROUP) -> bool:
+    """Whether ``name`` is a member of the local group, by /etc/group itself."""
+    fields = _lines("/etc/group", group)
+    return len(fields) >= 4 and name in fields[3].split(",")
+
+
+def group_exists(name: str) -> bool:
+    if _lines("/etc/group", name):
+        return True
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return ""
+
+
+def groups_of(name: str, gid: int) -> list[str]:
+    """Names of all groups of ``name``, the primary one with them, sorted."""
+    return sorted({group_name(number) or str(number) for number in os.getgrouplist(name, gid)})
+
+
+def password_field(name: str) -> str | None:
+    """The second field of shadow(5); None where there is no line."""
+    fields = _lines("/etc/shadow", name)
+    return fields[1] if len(fields) > 1 else None
+
+
+# -- changing
+
+
+def ensure_group(paths: Paths, group: str = GROUP) -> bool:
+    """Make the system group that the PAM line and sshd's Match block look at. Return False if it was there."""
+    if group_exists(group):
+        return False
+    _change(paths, [GROUPADD, "--system", "--", group])
+    return True
+
+
+def create(paths: Paths, name: str, uid: int, home: str) -> None:
+    """Add the account with everything at once: at no instant is there one that has another shell than the door, is
+    not a member of the group, or could log in without a password ("*" matches none, proftpd's and sshd's rules
+    included). No home, no mail box, no subordinate ids: useradd(8)'s run out at some 9,000 users."""
+    _change(
+        paths,
+        [USERADD, "--no-create-home", "--no-log-init", "--user-group", "--uid", str(uid), "--home-dir", home,
+         "--shell", paths.door, "--groups", GROUP, "--password", "*",
+         "--key", "SUB_UID_COUNT=0", "--key", "SUB_GID_COUNT=0", "--", name],
+    )  # fmt: skip
+
+
+def delete(paths: Paths, name: str) -> None:
+    """Remove the account and its own group, if there. The home is not touched (no ``-r``)."""
+    if _lines("/etc/passwd", name):
+        _change(paths, [USERDEL, "--", name])
+    fields = _lines("/etc/group", name)
+    if len(fields) >= 4 and not fields[3] and not _lines("/etc/passwd", name):
+        _change(paths, [GROUPDEL, "--", name])
+
+
+def set_shell(paths: Paths, name: str, shell: str) -> None:
+    _change(paths, [USERMOD, "--shell", shell, "--", name])
+
+
+def join(paths: Paths, name: str) -> None:
+    """Make ``name`` a member of the group. gpasswd(1) takes users that only a directory service knows, too."""
+    _change(paths, [GPASSWD, "--add", name, GROUP])
+
+
+def leave(paths: Paths, name: str) -> None:
+    _change(paths, [GPASSWD, "--delete", name, GROUP])
+
+
+def set_password_hash(paths: Paths, name: str, hashed: str) -> None:
+    """Write a hash; on standard input, as the arguments of a process are everybody's to read."""
+    _change(paths, [CHPASSWD, "--encrypted"], f"{name}:{hashed}\n".encode())

@@ -1,0 +1,108 @@
+"""What is true on the host now, as far as one jail is concerned: plain data, read by inspect.py, judged by plan.py.
+
+Everything converts to and from JSON, so that a case for the planner is a file (tests/unit/provision/plans)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Account:
+    """groups: names of all groups. sharing: other accounts with the same uid. home_of: other accounts whose home is
+    the same, above or below. processes: pids with that uid. password: "set", "locked", "empty" or "unknown"."""
+
+    uid: int
+    gid: int
+    gecos: str = ""
+    home: str = ""
+    shell: str = ""
+    local: bool = True
+    member: bool = False
+    groups: tuple[str, ...] = ()
+    sharing: tuple[str, ...] = ()
+    home_of: tuple[str, ...] = ()
+    processes: tuple[int, ...] = ()
+    password: str = "locked"
+
+
+@dataclass(frozen=True)
+class Home:
+    """The directory where the home is, or is to be. kind: "" (nothing is there), "directory", "link" or "other".
+
+    unsafe: why the directories above it cannot be trusted, or ""."""
+
+    path: str
+    kind: str = ""
+    uid: int = -1
+    mode: int = 0
+    unsafe: str = ""
+
+
+@dataclass(frozen=True)
+class Managed:
+    """The row of a jail that is ours. applied: the spec that is asked for is the one that was applied."""
+
+    uid: int
+    gid: int
+    phase: str = "present"
+    existing: bool = False
+    home: str = ""
+    old_shell: str = ""
+    was_member: bool = False
+    applied: bool = True
+
+
+@dataclass(frozen=True)
+class Facts:
+    """group: whether a group of the user's name exists without the account. spec: data of the spec file, or None;
+    marked: it carries jailkit's mark. image: digest that the template's tag names, or None. files: how the jail's own
+    files stand: "missing", "same" or "differ". keys: "missing", "same" or "differ", against the spec on the disk.
+    shell: the jail's login shell exists. mounts: mount points at or below home and jail directory.
+    password: whether a given password is the account's; None when none was given. door: its path, and whether it
+    is installed."""
+
+    name: str
+    account: Account | None = None
+    group: bool = False
+    managed: Managed | None = None
+    spec: dict[str, Any] | None = None
+    marked: bool = False
+    home: Home | None = None
+    image: str | None = None
+    files: str = "missing"
+    keys: str = "missing"
+    shell: bool = True
+    mounts: tuple[str, ...] = ()
+    password: bool | None = None
+    door: bool = True
+    door_path: str = "/opt/jailctl/libexec/door"
+    uid_min: int = 1000
+
+    @property
+    def door_is_shell(self) -> bool:
+        return self.account is not None and self.account.shell == self.door_path
+
+    @property
+    def confined(self) -> bool:
+        """Member of the group, with the door as its shell."""
+        return self.account is not None and self.account.member and self.door_is_shell
+
+    def data(self) -> dict[str, Any]:
+        """As JSON data."""
+        return asdict(self)
+
+
+def from_data(data: Mapping[str, Any]) -> Facts:
+    """The inverse of :meth:`Facts.data`; what is left out has its default. Raise TypeError at unknown names."""
+    values = dict(data)
+    for key, kind in (("account", Account), ("home", Home), ("managed", Managed)):
+        if values.get(key) is not None:
+            values[key] = kind(**{name: _frozen(value) for name, value in values[key].items()})
+    return Facts(**{key: value if key == "spec" else _frozen(value) for key, value in values.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,93 @@
+"""Homes: made beside their place and renamed into it when they are whole, so that no half-made home is ever seen; kept
+or deleted on descriptors, whatever the tenant has put there."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ..errors import JailkitError
+from ..kernel.beneath import Tree, require_root_owned_chain
+from . import files
+
+_MODE = 0o700
+_LIMIT = 16 << 20
+_DEPTH = 16
+
+
+def build(temporary: str, skel: str, uid: int, gid: int) -> None:
+    """Make ``temporary`` a home with what ``skel`` holds, all of it the user's, root's own until it is done.
+
+    Set-id bits, owners and extended attributes of ``skel`` do not come along; its links come as links."""
+    require_root_owned_chain(os.path.dirname(temporary))
+    os.mkdir(temporary, 0o700)
+    with Tree(temporary) as tree:
+        if os.path.isdir(skel):
+            require_root_owned_chain(skel)
+            with Tree(skel) as source:
+                _copy(source.fd, tree, "", uid, gid, _DEPTH)
+        os.fchown(tree.fd, uid, gid)
+        os.fchmod(tree.fd, _MODE)
+        os.fsync(tree.fd)
+
+
+def _copy(source: int, tree: Tree, base: str, uid: int, gid: int, depth: int) -> None:
+    if depth == 0:
+        raise JailkitError("invalid.skel", f"/{base} in the skeleton directory is too deep", "keep it flat")
+    for name in sorted(os.listdir(source)):
+        path = f"{base}/{name}" if base else name
+        status = os.stat(name, dir_fd=source, follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode):
+            tree.symlink(os.readlink(name, dir_fd=source), path, uid, gid)
+        elif stat.S_ISDIR(status.st_mode):
+            tree.mkdir(path, stat.S_IMODE(status.st_mode) & 0o777, uid, gid)
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+            try:
+                _copy(fd, tree, path, uid, gid, depth - 1)
+            finally:
+                os.close(fd)
+        elif stat.S_ISREG(status.st_mode):
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=source)
+            with os.fdopen(fd, "rb") as file:
+                tree.write_file(path, file.read(_LIMIT), stat.S_IMODE(status.st_mode) & 0o777, uid, gid)
+
+
+def publish(temporary: str, home: str) -> None:
+    """Rename into place; the directory above belongs to root, so nobody else can be there first."""
+    if os.path.lexists(home):
+        raise JailkitError("conflict.home-exists", f"{home} has appeared meanwhile", f"ls -ld {home}")
+    os.rename(temporary, home)
+    files.sync(os.path.dirname(home))
+
+
+def open_own(home: str, uid: int) -> int | None:
+    """Descriptor of the home of ``uid``, or None if it is gone. Raise ``unsafe.path``, ``unsafe.home-owner``."""
+    require_root_owned_chain(os.path.dirname(home))
+    try:
+        fd = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise JailkitError("unsafe.home-owner", f"{home}: {error.strerror}", f"ls -ld {home}") from None
+    owner = os.fstat(fd).st_uid
+    if owner != uid:
+        os.close(fd)
+        raise JailkitError(
+            "unsafe.home-owner",
+            f"{home} belongs to uid {owner}, not to the jail's {uid}",
+            "--keep-home leaves it alone",
+        )
+    return fd
+
+
+def seal(home: str, uid: int) -> None:
+    """Make a kept home root's, 0700: nobody who ever gets the uid, from whatever tool, gets what was left there."""
+    fd = open_own(home, uid)
+    if fd is None:
+        return
+    try:
+        os.fchmod(fd, 0o700)
+        os.fchown(fd, 0, 0)
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,233 @@
+"""The host as provisioning sees it: plans, applies, recovers, lists. Typed; prints nothing, exits nowhere.
+
+host = Host(Paths())
+plan = host.plan_add(settings.jail_spec("alice"), keys=["ssh-ed25519 AAAA... alice@laptop"])
+for operation in plan.operations:
+    print(operation.describe(), "-", operation.why)
+alice = host.apply(plan)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..errors import JailkitError
+from ..image.template import load_template
+from ..names import user_name
+from ..paths import Paths
+from ..spec import load
+from ..spec.config import Config
+from ..spec.jail import JailSpec
+from . import archive as archives
+from . import inspect, keys, layout, passwords, plan
+from .apply import Applier, Boundary, Progress, locked
+from .info import JailInfo, info
+from .operations import Operation, from_data
+from .state import OpenPlan, Row, State
+
+
+@dataclass(frozen=True)
+class _Add:
+    spec: JailSpec
+    password: str | None
+    hashed: str | None
+
+
+@dataclass(frozen=True)
+class _Remove:
+    keep_home: bool
+    archive: str | None
+
+
+@dataclass(frozen=True)
+class Plan(plan.Plan):
+    """A plan and what was asked for: it is judged again, with the facts of that moment, when it is applied."""
+
+    request: _Add | _Remove | None = None
+
+
+class Host:
+    """Everything that provisioning does on one host. Root only. Raises JailkitError."""
+
+    def __init__(self, paths: Paths | None = None) -> None:
+        self.paths = paths or Paths()
+        self._state: State | None = None
+        self._config: Config | None = None
+
+    def _known(self) -> State | None:
+        """The state if there is one: a look at a host changes nothing on it."""
+        return self.state if self._state is not None or os.path.exists(self.paths.state_db) else None
+
+    def _opened(self, name: str) -> OpenPlan | None:
+        state = self._known()
+        return state.open_plan(name) if state else None
+
+    def _row(self, name: str) -> Row | None:
+        state = self._known()
+        return state.get(name) if state else None
+
+    @property
+    def config(self) -> Config:
+        """The options of jailctl.toml. Raise ``invalid.config``, ``unsafe.path``."""
+        if self._config is None:
+            self._config = load.config(self.paths)
+        return self._config
+
+    @property
+    def state(self) -> State:
+        """The state database, made on first use. Raise ``denied.root``, ``io.state``."""
+        if self._state is None:
+            if os.geteuid() != 0:
+                raise JailkitError("denied.root", "only root may see or change jails", "sudo jailctl ...")
+            try:
+                layout.ensure(self.paths)
+            except OSError as error:
+                raise JailkitError(
+                    "io.failed", f"{error.filename}: {error.strerror}", "df -h; jailctl doctor"
+                ) from None
+            self._state = State(self.paths.state_db)
+        return self._state
+
+    def close(self) -> None:
+        if self._state is not None:
+            self._state.close()
+            self._state = None
+
+    # -- plans
+
+    def plan_add(self, spec: JailSpec, keys: Sequence[str] = (), password: str | None = None) -> Plan:
+        """How ``spec`` comes true; reads only. keys: lines of public keys, added to the spec's own.
+
+        An empty plan: it is true already. Raise ``conflict.differs`` for a jail that is another one; the refusals of
+        refuse.py; ``invalid.key*``, ``invalid.password``, ``missing.template``, ``invalid.template``."""
+        spec = _with_keys(spec, keys)
+        hashed = None
+        if password is not None:
+            hashed = passwords.hash_password(password)
+        request = _Add(spec, password, hashed)
+        opened = self._opened(spec.user)
+        if opened is not None:
+            return _resumed(opened, request, opened.direction == "back")
+        return self._judged_add(request)
+
+    def plan_remove(self, name: str, keep_home: bool = False, archive: str | None = None) -> Plan:
+        """How the jail of ``name`` goes; reads only. archive: absolute path of a tar (.tar, .tar.gz) of the home.
+
+        Raise ``missing.jail``, ``conflict.*``, ``busy.mounted``, ``unsafe.*``, ``usage.*``."""
+        name = user_name(name)
+        request = _Remove(keep_home, archive)
+        opened = self._opened(name)
+        if opened is not None:
+            return _resumed(opened, request, opened.kind == "add")
+        return self._judged_remove(name, request)
+
+    def _judged_add(self, request: _Add) -> Plan:
+        spec = request.spec
+        template = load_template(self.paths, spec.template)
+        row = self._row(spec.user)
+        facts = inspect.for_add(self.paths, self.config, row, spec, template, request.password)
+        made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
+        return Plan(made.name, made.kind, made.operations, made.warnings, request=request)
+
+    def _judged_remove(self, name: str, request: _Remove) -> Plan:
+        facts = inspect.for_remove(self.paths, self.config, self._row(name), name)
+        made = plan.plan_remove(name, facts, request.keep_home, request.archive)
+        if request.archive is not None:
+            archives.check_target(request.archive)
+        return Plan(made.name, made.kind, made.operations, made.warnings, request=request)
+
+    # -- doing
+
+    def apply(self, plan: Plan, progress: Progress | None = None, boundary: Boundary | None = None) -> JailInfo | None:
+        """Carry out ``plan`` under the jail's lock; return the jail, or None when it is gone.
+
+        progress: called before each step. boundary: for crash tests, see apply.py. The facts are read again first:
+        steps that have become unnecessary are left out, and a plan that has become another one is refused with
+        ``conflict.plan-aged``. Raise ``busy.locked``, ``io.*``, ``interrupted.*`` and what operations raise."""
+        if plan.request is None:
+            raise JailkitError("internal.plan", "this plan was not made by Host.plan_add or plan_remove")
+        with locked(self.paths, plan.name):
+            applier = Applier(self.paths, self.config, self.state, plan.name, progress, boundary)
+            fresh = self._aged(plan, applier)
+            if fresh.operations:
+                applier.begin(fresh.kind, fresh.operations)
+        row = self.state.get(plan.name)
+        return info(self.paths, row) if row else None
+
+    def _aged(self, plan: Plan, applier: Applier) -> Plan:
+        """The plan as the facts are now. An interrupted one is ended first."""
+        request = plan.request
+        opened = self.state.open_plan(plan.name)
+        if opened is not None:
+            if isinstance(request, _Remove) and opened.kind == "add":
+                applier.undo()
+            else:
+                applier.resume()
+        if isinstance(request, _Add):
+            fresh = self._judged_add(request)
+        else:
+            assert request is not None
+            if opened is not None and self.state.get(plan.name) is None:
+                return replace(plan, operations=())  # what was to be removed is gone with the interrupted plan
+            fresh = self._judged_remove(plan.name, request)
+        if opened is None and not set(map(_key, fresh.operations)) <= set(map(_key, plan.operations)):
+            raise JailkitError(
+                "conflict.plan-aged", f"what is to be done to {plan.name} has changed meanwhile", "run it again"
+            )
+        return fresh
+
+    def recover(self, name: str | None = None, boundary: Boundary | None = None) -> list[str]:
+        """Finish, or undo, every interrupted plan (or that of ``name``); return the names. One that another process is
+        carrying out now is left to it. Raise what operations raise."""
+        done = []
+        state = self._known()
+        for each in state.open_names() if state else []:
+            if name is not None and each != name:
+                continue
+            try:
+                with locked(self.paths, each, seconds=0 if name is None else 60):
+                    if self.state.open_plan(each) is None:
+                        continue
+                    Applier(self.paths, self.config, self.state, each, boundary=boundary).resume()
+                    done.append(each)
+            except JailkitError as error:
+                if error.code != "busy.locked" or name is not None:
+                    raise
+        return done
+
+    # -- looking
+
+    def list(self) -> list[JailInfo]:
+        """All jails, by name."""
+        state = self._known()
+        return [info(self.paths, row) for row in state.all()] if state else []
+
+    def show(self, name: str) -> JailInfo:
+        """One jail. Raise ``missing.jail``."""
+        row = self._row(user_name(name))
+        if row is None:
+            raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
+        return info(self.paths, row)
+
+
+def _with_keys(spec: JailSpec, lines: Sequence[str]) -> JailSpec:
+    given = [*spec.keys, *lines]
+    return spec.model_copy(update={"keys": keys.parse("\n".join(given), "the given keys")}) if given else spec
+
+
+def _key(operation: Operation) -> str:
+    """What makes two steps the same: kind and public description. Hashes and ids may differ between two readings."""
+    return f"{operation.kind} {operation.describe()}"
+
+
+def _resumed(opened: OpenPlan, request: _Add | _Remove, back: bool) -> Plan:
+    """The steps that an interrupted plan has left, as a plan."""
+    wanted = "todo" if back else "done"
+    steps = [from_data(data) for data, state, _ in opened.steps if state != wanted]
+    kind = "undo" if back else opened.kind
+    warning = (
+        f"an earlier '{opened.kind}' of {opened.name} was interrupted; it is {'undone' if back else 'finished'} first"
+    )
+    return Plan(opened.name, kind, tuple(reversed(steps) if back else steps), (warning,), True, request)

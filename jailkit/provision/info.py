@@ -1,0 +1,103 @@
+"""What `list` and `show` say of a jail."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import JailkitError
+from ..jail import recipe as recipes
+from ..jail import runtime
+from ..jail.record import read_session
+from ..kernel import proc
+from ..paths import Paths
+from .state import Row
+
+
+@dataclass(frozen=True)
+class JailInfo:
+    """state: "running", "dormant", "disabled", "adding" or "removing" (begun, not ended), "broken" (problem says why).
+
+    base: first id of the jail's own range. image: digest. linger: seconds, None for ever. keys: how many may log in.
+    sessions: open ones. created: seconds since the epoch."""
+
+    name: str
+    state: str
+    uid: int
+    gid: int
+    base: int
+    template: str
+    image: str
+    home: str
+    hostname: str
+    shell: str
+    network: str
+    linger: int | None
+    existing: bool
+    keys: int
+    sessions: int
+    created: int
+    problem: str = ""
+
+    def data(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def info(paths: Paths, row: Row) -> JailInfo:
+    """Read what is to be known of one jail. Raises nothing: what is wrong is in ``state`` and ``problem``."""
+    made: recipes.Recipe | None = None
+    problem = ""
+    try:
+        made = recipes.load(paths, row.name)
+    except JailkitError as error:
+        problem = error.message
+    state = _state(paths, row, made, problem)
+    if state == "dormant" and made is not None and not os.path.isdir(made.root):
+        state, problem = "broken", f"its image {made.image[:12]} is missing"
+    return JailInfo(
+        name=row.name,
+        state=state,
+        uid=row.uid,
+        gid=row.gid,
+        base=row.base,
+        template=str(row.spec.get("template", "")),
+        image=row.image,
+        home=row.home,
+        hostname=made.hostname if made else "",
+        shell=made.shell if made else "",
+        network=made.network if made else "",
+        linger=made.linger if made else 0,
+        existing=row.existing,
+        keys=len(row.spec.get("keys", ())),
+        sessions=_sessions(paths, row.uid),
+        created=row.created,
+        problem=problem if state == "broken" else made.disabled if made else "",
+    )
+
+
+def _state(paths: Paths, row: Row, made: recipes.Recipe | None, problem: str) -> str:
+    if row.phase != "present":
+        return row.phase
+    if problem:
+        return "broken"
+    if made is not None and made.disabled:
+        return "disabled"
+    return "running" if runtime.running(paths, row.uid) else "dormant"
+
+
+def _sessions(paths: Paths, uid: int) -> int:
+    """Live sessions. Nothing is cleaned up here: that takes the jail's lock."""
+    count = 0
+    try:
+        names = os.listdir(paths.sessions(uid))
+    except OSError:
+        return 0
+    for name in names:
+        try:
+            session = read_session(f"{paths.sessions(uid)}/{name}")
+        except (OSError, ValueError):
+            continue
+        if session is not None and proc.start_time(session.pid) == session.start:
+            count += 1
+    return count

@@ -1,0 +1,160 @@
+"""Reading the facts of one jail from the host. Changes nothing, and follows nothing of the tenant's."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+
+from ..errors import JailkitError
+from ..image import store
+from ..image.template import Template
+from ..kernel import proc
+from ..kernel.beneath import require_root_owned_chain
+from ..paths import Paths
+from ..spec import load
+from ..spec.config import Config
+from ..spec.jail import JailSpec
+from . import accounts, files, ids, keys, mounts, passwords, resolve
+from .facts import Account, Facts, Home, Managed
+from .operations.reserve import LOGIN_DEFS
+from .state import Row
+
+_SHOWN = 8
+
+
+def for_add(
+    paths: Paths, config: Config, row: Row | None, spec: JailSpec, template: Template, password: str | None
+) -> Facts:
+    """What ``plan_add`` judges. Raise ``invalid.spec``, ``unsafe.*`` where a file of ours cannot be read."""
+    name = spec.user
+    entry = accounts.find(name)
+    have, marked = _spec(paths, name)
+    home = row.home if row else entry.home if spec.existing and entry else resolve.home_of(spec, config)
+    image = store.tagged(paths, spec.template)
+    return Facts(
+        name,
+        account=_account(paths, entry) if entry else None,
+        group=entry is None and accounts.group_exists(name),
+        managed=_managed(row, spec),
+        spec=have,
+        marked=marked,
+        home=_home(home) if home.startswith("/") else Home(home, "other"),
+        image=image,
+        files=_files(paths, row, spec, template, image),
+        keys=_keys(paths, spec),
+        shell=_shell(template, spec),
+        password=None if password is None else passwords.matches(password, accounts.password_field(name) or ""),
+        door=os.access(paths.door, os.X_OK),
+        door_path=paths.door,
+        uid_min=_uid_min(config),
+    )
+
+
+def for_remove(paths: Paths, config: Config, row: Row | None, name: str) -> Facts:
+    """What ``plan_remove`` judges."""
+    entry = accounts.find(name)
+    have, marked = _spec(paths, name)
+    return Facts(
+        name,
+        account=_account(paths, entry) if entry else None,
+        managed=_managed(row),
+        spec=have,
+        marked=marked,
+        home=_home(row.home) if row else None,
+        mounts=tuple(mounts.below([row.home, paths.jail(name)])) if row else (),
+        uid_min=_uid_min(config),
+    )
+
+
+def _managed(row: Row | None, spec: JailSpec | None = None) -> Managed | None:
+    if row is None:
+        return None
+    applied = spec is None or row.spec == spec.model_dump()
+    return Managed(row.uid, row.gid, row.phase, row.existing, row.home, row.old_shell, row.was_member, applied)
+
+
+def _spec(paths: Paths, name: str) -> tuple[dict[str, object] | None, bool]:
+    try:
+        spec, marked = load.jail_spec(paths, name)
+    except JailkitError as error:
+        if error.code == "missing.spec":
+            return None, False
+        raise
+    return spec.model_dump(), marked
+
+
+def _account(paths: Paths, entry: accounts.Entry) -> Account:
+    others = [other for other in pwd.getpwall() if other.pw_name != entry.name]
+    field = accounts.password_field(entry.name)
+    kind = "unknown" if field is None else "empty" if not field else "locked" if field[0] in "*!" else "set"
+    return Account(
+        uid=entry.uid,
+        gid=entry.gid,
+        gecos=entry.gecos,
+        home=entry.home,
+        shell=entry.shell,
+        local=entry.local,
+        member=accounts.is_member(entry.name),
+        groups=tuple(accounts.groups_of(entry.name, entry.gid)),
+        sharing=tuple(sorted(other.pw_name for other in others if other.pw_uid == entry.uid)),
+        home_of=tuple(sorted(other.pw_name for other in others if _overlap(entry.home, other.pw_dir))[:_SHOWN]),
+        processes=tuple(sorted(proc.of_uid(entry.uid))[:_SHOWN]),
+        password=kind,
+    )
+
+
+def _overlap(home: str, other: str) -> bool:
+    """Whether one directory is the other or above it. Homes such as ``/`` and ``/nonexistent`` are nobody's."""
+    mine, theirs = os.path.normpath(home), os.path.normpath(other or "/")
+    if theirs == "/" or not os.path.isdir(theirs):
+        return False
+    return mine == theirs or theirs.startswith(mine + "/")
+
+
+def _home(path: str) -> Home:
+    unsafe = ""
+    try:
+        require_root_owned_chain(os.path.dirname(path))
+    except JailkitError as error:
+        unsafe = error.message
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return Home(path, unsafe=unsafe)
+    kind = "directory" if stat.S_ISDIR(status.st_mode) else "link" if stat.S_ISLNK(status.st_mode) else "other"
+    return Home(path, kind, status.st_uid, stat.S_IMODE(status.st_mode), unsafe)
+
+
+def _files(paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None) -> str:
+    if row is None or row.phase != "present":
+        return "missing"
+    same_template = row.spec.get("template") == spec.template
+    image = row.image if same_template else tagged
+    if not image or not os.path.isdir(store.root(paths, image)):
+        return "missing"
+    made, content = resolve.wanted(paths, template, spec, (row.uid, row.gid, row.base), row.home, image)
+    return resolve.compare(paths, made, content)
+
+
+def _keys(paths: Paths, spec: JailSpec) -> str:
+    data = files.read(paths.key_file(spec.user))
+    if data is None:
+        return "missing" if spec.keys else "same"
+    return "same" if spec.keys and data == keys.file_text(spec.keys) else "differ"
+
+
+def _shell(template: Template, spec: JailSpec) -> bool:
+    """Whether the login shell is a program that the jail will see: its path leads, links resolved, into a bind."""
+    path = os.path.realpath(spec.shell or template.spec.shell)
+    inside = any(path.startswith(bind + "/") for bind in template.spec.binds)
+    return inside and os.path.isfile(path) and bool(os.stat(path).st_mode & 0o001)
+
+
+def _uid_min(config: Config) -> int:
+    try:
+        with open(LOGIN_DEFS, encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except FileNotFoundError:
+        text = ""
+    return ids.limits(config, text)[0]

@@ -1,0 +1,48 @@
+"""One thing that a plan does."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from ..world import World
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Its fields are plain data, so that the journal can hold it; ``why`` says what made the planner ask for it.
+
+    Each is done again after a crash: :meth:`apply` must find its own half-done work and go on from there, whatever the
+    instruction it was killed at, and :meth:`undo` must cope with work that was never begun.
+    """
+
+    why: str
+
+    kind: ClassVar[str] = ""
+    final: ClassVar[bool] = False
+    """Once begun, the plan can only go forward: it destroys something."""
+    secret: ClassVar[tuple[str, ...]] = ()
+    """Fields that are shown to nobody."""
+
+    def describe(self) -> str:
+        """What it does, as a short imperative sentence."""
+        raise NotImplementedError
+
+    def check(self, world: World) -> bool:
+        """Whether it is done already. Asked right before :meth:`apply`, as a plan ages."""
+        return False
+
+    def apply(self, world: World) -> None:
+        """Do it. Raise JailkitError or OSError."""
+        raise NotImplementedError
+
+    def undo(self, world: World) -> None:
+        """Take back what was done, if there is something to take back."""
+
+    def data(self) -> dict[str, Any]:
+        """For the journal."""
+        return {"op": self.kind, **asdict(self)}
+
+    def public(self) -> dict[str, str]:
+        """For people: ``{"op", "what", "why"}``."""
+        return {"op": self.kind, "what": self.describe(), "why": self.why}

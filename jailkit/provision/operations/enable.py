@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...jail.stop import stop
+from .. import resolve
+from ..world import World
+from .base import Operation
+
+
+@dataclass(frozen=True)
+class Enable(Operation):
+    """The last step of adding: one atomic change of the recipe, and the user may log in. Whatever failed or was killed
+    before leaves a jail that refuses to start."""
+
+    kind = "enable"
+
+    def describe(self) -> str:
+        return "let the user log in"
+
+    def apply(self, world: World) -> None:
+        resolve.disable(world.paths, world.name, "")
+
+    def undo(self, world: World) -> None:
+        resolve.disable(world.paths, world.name, resolve.SETTING_UP)
+        row = world.state.get(world.name)
+        if row is not None:
+            stop(world.paths, row.uid, world.name)
+
+
+@dataclass(frozen=True)
+class Disable(Operation):
+    """The first step of removing: from now on no cold jail starts, so that what is ended stays ended."""
+
+    kind = "disable"
+
+    def describe(self) -> str:
+        return "let nobody log in any more"
+
+    def apply(self, world: World) -> None:
+        world.state.update(world.name, phase="removing")
+        resolve.disable(world.paths, world.name, resolve.REMOVING)
+
+    def undo(self, world: World) -> None:
+        if world.state.get(world.name) is not None:
+            resolve.disable(world.paths, world.name, "")
+            world.state.update(world.name, phase="present")

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...kernel.beneath import remove_tree
+from ..world import World
+from .base import Operation
+
+
+@dataclass(frozen=True)
+class RemoveJailFiles(Operation):
+    """The jail's own files and its runtime directory."""
+
+    kind = "remove-jail-files"
+    final = True
+
+    def describe(self) -> str:
+        return "remove the jail's own files"
+
+    def apply(self, world: World) -> None:
+        remove_tree(world.paths.jail(world.name))
+        remove_tree(world.paths.run_jail(world.row().uid))
+
+
+@dataclass(frozen=True)
+class Forget(Operation):
+    """The row goes; uid and range stay in the list of what was ever given."""
+
+    kind = "forget"
+    final = True
+
+    def describe(self) -> str:
+        return "forget the jail; its ids are never given again"
+
+    def check(self, world: World) -> bool:
+        return world.state.get(world.name) is None
+
+    def apply(self, world: World) -> None:
+        world.state.forget(world.name)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ...kernel.beneath import remove_tree
+from .. import homes
+from ..world import World
+from .base import Operation
+
+
+@dataclass(frozen=True)
+class MakeHome(Operation):
+    """After the account, whose password is locked until then: before there is a home there is no ~/.ssh either."""
+
+    home: str
+
+    kind = "make-home"
+
+    def describe(self) -> str:
+        return f"make the home {self.home}"
+
+    def check(self, world: World) -> bool:
+        # the uid was never anybody's before this plan: what belongs to it is ours
+        try:
+            return os.lstat(self.home).st_uid == world.row().uid
+        except FileNotFoundError:
+            return False
+
+    def apply(self, world: World) -> None:
+        row = world.row()
+        self._sweep(world)
+        name = f"{os.path.dirname(self.home)}/.{os.path.basename(self.home)}.jailctl-{os.urandom(8).hex()}"
+        world.remember(temporary=name)
+        homes.build(name, world.config.skel, row.uid, row.gid)
+        homes.publish(name, self.home)
+
+    def undo(self, world: World) -> None:
+        self._sweep(world)
+        row = world.state.get(world.name)
+        if row is not None and os.path.lexists(self.home) and os.lstat(self.home).st_uid == row.uid:
+            remove_tree(self.home)
+
+    @staticmethod
+    def _sweep(world: World) -> None:
+        name = world.note.get("temporary")
+        if isinstance(name, str):
+            remove_tree(name)
+
+
+@dataclass(frozen=True)
+class RemoveHome(Operation):
+    """By descriptors, on its one mount, through no link (kernel/beneath.py). A home whose owner is not the jail's user
+    any more is somebody's: refused."""
+
+    home: str
+
+    kind = "remove-home"
+    final = True
+
+    def describe(self) -> str:
+        return f"delete the home {self.home}"
+
+    def apply(self, world: World) -> None:
+        fd = homes.open_own(self.home, world.row().uid)
+        if fd is not None:
+            os.close(fd)
+            remove_tree(self.home)
+
+
+@dataclass(frozen=True)
+class KeepHome(Operation):
+    """The files stay, behind a directory that is root's alone; a later user of that name does not get it."""
+
+    home: str
+
+    kind = "keep-home"
+    final = True
+
+    def describe(self) -> str:
+        return f"keep the home {self.home}, closed to everybody but root"
+
+    def check(self, world: World) -> bool:
+        try:
+            status = os.lstat(self.home)
+        except FileNotFoundError:
+            return True
+        return status.st_uid == 0 and status.st_mode & 0o077 == 0
+
+    def apply(self, world: World) -> None:
+        homes.seal(self.home, world.row().uid)

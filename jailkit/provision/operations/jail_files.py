@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import JailkitError
+from ...image import store
+from ...image.template import load_template
+from ...kernel.beneath import remove_tree
+from ...spec.jail import JailSpec
+from .. import resolve
+from ..world import World
+from .base import Operation
+
+
+@dataclass(frozen=True)
+class JailFiles(Operation):
+    """The jail's own /etc files and its recipe. fresh: the jail is new, and stays disabled until all is there."""
+
+    spec: dict[str, Any] = field(default_factory=dict)
+    fresh: bool = True
+
+    kind = "jail-files"
+
+    def describe(self) -> str:
+        return "write the jail's own /etc files and its start recipe"
+
+    def apply(self, world: World) -> None:
+        row = world.row()
+        spec = JailSpec.model_validate(self.spec)
+        same = row.spec.get("template") == spec.template and os.path.isdir(store.root(world.paths, row.image))
+        image = row.image if row.image and same else store.tagged(world.paths, spec.template)
+        if image is None:
+            raise JailkitError("missing.image", f"template {spec.template} has no image", "run this command again")
+        template = load_template(world.paths, spec.template)
+        ids = (row.uid, row.gid, row.base)
+        made, content = resolve.wanted(world.paths, template, spec, ids, row.home, image)
+        reason = resolve.SETTING_UP if self.fresh else resolve.disabled(world.paths, world.name)
+        resolve.write(world.paths, made.but(disabled=reason), content)
+        world.state.update(world.name, image=image, spec=self.spec)
+
+    def undo(self, world: World) -> None:
+        if self.fresh:
+            remove_tree(world.paths.jail(world.name))

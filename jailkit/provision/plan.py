@@ -1,0 +1,226 @@
+"""From a spec and the facts to a plan: pure, no host. What must not be done is refused before anything is touched.
+
+The order of adding, and why each boundary is safe when the process is killed there:
+
+    reserve         only a row: ids that nobody else gets. There is no account yet.
+    image, files    a jail that is disabled: the hook cannot start it.
+    key-file        sshd looks at it for members of the group only, and there is no such account.
+    create-account  has the door as its shell, is a member, has no password; its jail is disabled.
+    make-home       the user could authenticate with a key now: the disabled jail and the door refuse.
+    password, spec  as before.
+    enable          one rename; from here on the jail is as a finished one.
+
+So a half-made account meets two refusals, the hook's (disabled) and the door's (no verdict); an interrupted plan
+goes on from its last step at the next run. Removing starts with the same switch turned back, and deletes last what it
+needs to find its way: the row that holds the ids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import JailkitError
+from ..spec.config import Config
+from ..spec.jail import JailSpec, differences
+from ..spec.template import TemplateSpec
+from . import refuse
+from .facts import Facts
+from .operations import (
+    BuildImage,
+    CleanSpool,
+    Confine,
+    CreateAccount,
+    Disable,
+    Enable,
+    Forget,
+    GiveBack,
+    JailFiles,
+    KeepHome,
+    KeyFile,
+    MakeHome,
+    Operation,
+    RemoveAccount,
+    RemoveHome,
+    RemoveJailFiles,
+    RemoveKeys,
+    RemoveSpec,
+    RequireUnmounted,
+    Reserve,
+    SetPassword,
+    StopJail,
+    WriteArchive,
+    WriteSpec,
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done to one jail, in order. kind: "add", "mend" or "remove". No operations: nothing is to be done.
+
+    warnings: sentences for the administrator. resumes: these are the steps that an interrupted plan has left; when
+    they are done, what was asked for is planned anew."""
+
+    name: str
+    kind: str
+    operations: tuple[Operation, ...]
+    warnings: tuple[str, ...] = ()
+    resumes: bool = False
+
+    def data(self) -> dict[str, Any]:
+        """For people and ``--json``: no secrets."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "resumes": self.resumes,
+            "operations": [operation.public() for operation in self.operations],
+            "warnings": list(self.warnings),
+        }
+
+
+def plan_add(spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts, hashed: str | None = None) -> Plan:
+    """How ``spec`` comes true. hashed: of the password that was given. Raise what refuse.py raises, and
+    ``conflict.differs`` for a jail that is there and is another one."""
+    refuse.always(spec, template, config, facts)
+    if facts.managed is not None:
+        return _mend(spec, facts, hashed)
+    if spec.existing:
+        refuse.existing(spec, template, config, facts)
+        return _take(spec, facts, hashed)
+    refuse.new(spec, template, facts)
+    return _new(spec, facts, hashed)
+
+
+def _new(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
+    assert facts.home is not None
+    home, data = facts.home.path, spec.model_dump()
+    plan: list[Operation] = [Reserve(f"{spec.user} is new", home=home, spec=data)]
+    plan += _image(spec, facts)
+    plan.append(JailFiles(f"the jail is made from template {spec.template}", spec=data))
+    if spec.keys:
+        plan.append(KeyFile("keys were given", keys=tuple(spec.keys)))
+    plan.append(CreateAccount(f"there is no account {spec.user}", home=home))
+    plan.append(MakeHome(f"there is no {home}", home=home))
+    if hashed is not None:
+        plan.append(SetPassword("a password was given", hashed=hashed))
+    plan.append(WriteSpec("it says what this jail should be", spec=data))
+    plan.append(Enable("everything is there"))
+    warnings = [] if spec.keys or hashed else ["there is no way to log in yet: give --key FILE or --password-stdin"]
+    return Plan(spec.user, "add", tuple(plan), tuple(warnings))
+
+
+def _take(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
+    account = facts.account
+    assert account is not None
+    if hashed is not None:
+        raise JailkitError(
+            "usage.password",
+            "an existing account keeps its password",
+            f"leave --password-stdin out; passwd {spec.user}",
+        )
+    data = spec.model_dump()
+    reserve = Reserve(
+        f"the account {spec.user} exists", home=account.home, existing=True, uid=account.uid, gid=account.gid,
+        old_shell=account.shell, was_member=account.member, spec=data,
+    )  # fmt: skip
+    plan: list[Operation] = [reserve, *_image(spec, facts)]
+    plan.append(JailFiles(f"the jail is made from template {spec.template}", spec=data))
+    if spec.keys:
+        plan.append(KeyFile("keys were given", keys=tuple(spec.keys)))
+    plan.append(Confine("it is not confined", old_shell=account.shell, was_member=account.member))
+    plan.append(WriteSpec("it says what this jail should be", spec=data))
+    plan.append(Enable("everything is there"))
+    warning = f"keys in {account.home}/.ssh count no longer: give those that may log in with --key"
+    return Plan(spec.user, "add", tuple(plan), (warning,))
+
+
+def _image(spec: JailSpec, facts: Facts) -> list[Operation]:
+    return [] if facts.image else [BuildImage(f"template {spec.template} has no image", template=spec.template)]
+
+
+def _mend(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
+    """The jail is there. What differs from the spec on the disk is a conflict; what has drifted from it is mended."""
+    refuse.managed(spec, facts)
+    assert facts.account is not None
+    assert facts.managed is not None
+    if facts.spec is not None:
+        _require_same(JailSpec.model_validate(facts.spec), spec, facts)
+    data = spec.model_dump()
+    plan: list[Operation] = []
+    warnings: list[str] = []
+    if facts.files != "same":
+        plan += _image(spec, facts)
+        why = "they are missing" if facts.files == "missing" else "they differ from the spec"
+        plan.append(JailFiles(why, spec=data, fresh=False))
+        warnings.append(f"it takes effect when the jail starts next: jailctl stop {spec.user}")
+    if facts.keys != "same":
+        plan.append(KeyFile("it differs from the spec", keys=tuple(spec.keys), fresh=False))
+    if not facts.confined:
+        plan.append(Confine("its shell or its group was changed", fresh=False))
+    if hashed is not None and facts.password is False and facts.account.password == "locked":
+        plan.append(SetPassword("it has none", hashed=hashed))
+    if not facts.marked or not facts.managed.applied:
+        why = "it was removed" if facts.spec is None else "it has changed" if facts.marked else "its mark is missing"
+        plan.append(WriteSpec(why, spec=data, fresh=False))
+    return Plan(spec.user, "mend", tuple(plan), tuple(warnings))
+
+
+def _require_same(have: JailSpec, want: JailSpec, facts: Facts) -> None:
+    rows = differences(have, want)
+    assert facts.account is not None
+    if facts.password is False and facts.account.password != "locked":
+        rows.append(("password", "another one", "the given one"))
+    if not rows:
+        return
+    text = "; ".join(f"{field}: is {old}, asked for {new}" for field, old, new in rows)
+    hint = f"to keep it, ask for what is; to change it, edit the spec file of {want.user}, then run this again"
+    if [field for field, _, _ in rows] == ["password"]:
+        hint = f"passwd {want.user}"
+    raise JailkitError("conflict.differs", f"{want.user} has a jail already, and it differs: {text}", hint)
+
+
+def plan_remove(name: str, facts: Facts, keep_home: bool = False, archive: str | None = None) -> Plan:
+    """How the jail of ``name`` goes. archive: absolute path of a tar of the home. Raise ``missing.jail``,
+    ``conflict.not-ours``, ``conflict.not-marked``, ``busy.mounted``, ``unsafe.home-owner``, ``usage.remove``."""
+    refuse.remove(name, facts, keep_home, archive)
+    managed, home = facts.managed, facts.home
+    assert managed is not None
+    assert home is not None
+    spec = facts.spec or {}
+    plan: list[Operation] = [
+        Disable("nobody may come back while it is taken apart"),
+        RemoveKeys("no key may open anything any more", keys=tuple(spec.get("keys", ()))),
+        StopJail("what runs would go on"),
+        RequireUnmounted("what is mounted there is not the user's", home=managed.home),
+    ]
+    if archive is not None:
+        plan.append(WriteArchive("it was asked for", home=managed.home, file=archive))
+    warnings: list[str] = []
+    if managed.existing:
+        plan.append(GiveBack("the account was there before jailkit", managed.old_shell, managed.was_member))
+    else:
+        plan += _remove_account(facts, keep_home, warnings)
+    plan.append(RemoveJailFiles("the jail is gone"))
+    if facts.spec is not None:
+        plan.append(RemoveSpec("what it describes is gone"))
+    plan.append(Forget("all is done"))
+    return Plan(name, "remove", tuple(plan), tuple(warnings))
+
+
+def _remove_account(facts: Facts, keep_home: bool, warnings: list[str]) -> list[Operation]:
+    managed, home = facts.managed, facts.home
+    assert managed is not None
+    assert home is not None
+    plan: list[Operation] = []
+    if home.kind and home.uid != managed.uid:
+        warnings.append(f"{home.path} belongs to uid {home.uid}, not to this jail: left as it is")
+    elif home.kind and keep_home:
+        plan.append(KeepHome("--keep-home", home=home.path))
+    elif home.kind:
+        plan.append(RemoveHome("it was made with the account", home=home.path))
+    plan.append(CleanSpool("a later user of that name must not find it"))
+    if facts.account is not None and facts.account.uid != managed.uid:
+        warnings.append(f"the account {facts.name} has another uid now, so it is somebody else's: left as it is")
+    elif facts.account is not None:
+        plan.append(RemoveAccount("it was made by jailkit"))
+    return plan

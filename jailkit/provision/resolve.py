@@ -1,0 +1,127 @@
+"""From spec and template to the recipe that a cold start reads, and to the jail's own files."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import JailkitError
+from ..image import store
+from ..image.template import Template, jail_entries
+from ..jail import recipe as recipes
+from ..jail.recipe import Recipe
+from ..paths import Paths
+from ..spec.config import Config
+from ..spec.fields import linger_seconds
+from ..spec.jail import JailSpec
+from . import accounts, files
+
+SETTING_UP = "being set up"
+REMOVING = "being removed"
+_DNS = ("nameserver", "search", "domain", "options", "sortlist")
+
+
+def home_of(spec: JailSpec, config: Config) -> str:
+    """The home that a new account of ``spec`` gets."""
+    return spec.home or f"{config.home_base}/{spec.user}"
+
+
+def recipe(spec: JailSpec, template: Template, ids: tuple[int, int, int], home: str, image: str, root: str) -> Recipe:
+    """What the template says, and over it what the spec says. ids: uid, gid, base. root: directory of the image.
+
+    A jail file that is empty is not bound: the image's placeholder is as empty."""
+    default = template.spec
+    linger = default.linger if spec.linger is None else spec.linger
+    return Recipe(
+        user=spec.user, uid=ids[0], gid=ids[1], base=ids[2], home=home, hostname=spec.host_name, image=image, root=root,
+        shell=spec.shell or default.shell, network=spec.network or default.network, linger=linger_seconds(linger),
+        services=list(default.services), path=default.path, sftp=default.sftp, binds=list(default.binds),
+        files=[], tmp_bytes=default.tmp_bytes, disabled="",
+    )  # fmt: skip
+
+
+def jail_files(template: Template, made: Recipe, gecos: str, group: str, resolv_conf: str) -> dict[str, bytes]:
+    """The jail's own ``/etc`` files by name. resolv_conf: the host's; a jail with a network sees its servers."""
+    user: dict[str, object] = {
+        "name": made.user, "uid": made.uid, "gid": made.gid, "group": group, "gecos": _plain(gecos), "home": made.home,
+        "shell": made.shell,
+    }  # fmt: skip
+    jail: dict[str, object] = {"hostname": made.hostname, "network": made.network}
+    dns = dns_lines(resolv_conf) if made.network == "host" else []
+    return jail_entries(template, user, jail, dns)
+
+
+def dns_lines(resolv_conf: str) -> list[str]:
+    """The lines of resolv.conf(5) that mean something."""
+    lines = (" ".join(line.split()) for line in resolv_conf.splitlines())
+    return [line for line in lines if line.partition(" ")[0] in _DNS and line.isprintable()]
+
+
+def _plain(gecos: str) -> str:
+    # a user may set it to anything, and a directory service hold any bytes
+    return "".join(char if char.isprintable() and char != ":" else " " for char in gecos)[:200]
+
+
+def wanted(
+    paths: Paths, template: Template, spec: JailSpec, ids: tuple[int, int, int], home: str, image: str
+) -> tuple[Recipe, dict[str, bytes]]:
+    """Recipe and files as they should be now; reads the account, its group's name and resolv.conf(5)."""
+    made = recipe(spec, template, ids, home, image, store.root(paths, image))
+    account = accounts.find(spec.user)
+    group = accounts.group_name(ids[1]) or spec.user
+    text = _read_text("/etc/resolv.conf") if made.network == "host" else ""
+    content = jail_files(template, made, account.gecos if account else "", group, text)
+    made = made.but(files=sorted(name for name, data in content.items() if data))
+    return made, content
+
+
+def compare(paths: Paths, made: Recipe, content: dict[str, bytes]) -> str:
+    """How what is on the disk stands to what is wanted: "missing", "same" or "differ". ``disabled`` does not count."""
+    try:
+        have = recipes.load(paths, made.user)
+    except JailkitError as error:
+        return "missing" if error.code == "missing.jail" else "differ"
+    etc = f"{paths.jail(made.user)}/etc"
+    same = have.but(disabled="") == made and all(files.read(f"{etc}/{name}") == data for name, data in content.items())
+    return "same" if same else "differ"
+
+
+def write(paths: Paths, made: Recipe, content: dict[str, bytes]) -> None:
+    """Write the jail's own files, the recipe last. Each is replaced as a whole, so it may be done again."""
+    top = paths.jail(made.user)
+    files.directory(top, 0o755)
+    files.directory(f"{top}/etc", 0o755)
+    for name, data in content.items():
+        files.write(f"{top}/etc/{name}", data, 0o644)
+    for name in set(os.listdir(f"{top}/etc")) - set(content):
+        os.unlink(f"{top}/etc/{name}")
+    recipes.save(paths, made)
+    files.sync(top)
+
+
+def disable(paths: Paths, name: str, reason: str) -> None:
+    """Set or lift ("") what keeps a cold jail from starting. A jail without a recipe cannot start anyway."""
+    try:
+        made = recipes.load(paths, name)
+    except JailkitError as error:
+        if error.code in ("missing.jail", "invalid.recipe") and reason:
+            return
+        raise
+    if made.disabled != reason:
+        recipes.save(paths, made.but(disabled=reason))
+        files.sync(paths.jail(name))
+
+
+def disabled(paths: Paths, name: str) -> str:
+    """Why the jail is disabled, or ""; a recipe that is missing or damaged says nothing."""
+    try:
+        return recipes.load(paths, name).disabled
+    except JailkitError:
+        return ""
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 16)
+    except OSError:
+        return ""

@@ -1,0 +1,239 @@
+"""``state.db``: what was applied, every id ever given, and the journal of plans under way.
+
+SQLite in WAL mode with synchronous=FULL: a commit that returned is on the disk. Transactions are short, one or two
+rows; who works on a jail holds that jail's lock, never the database."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import JailkitError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jails (
+    name TEXT PRIMARY KEY,
+    uid INTEGER NOT NULL UNIQUE,
+    gid INTEGER NOT NULL,
+    base INTEGER NOT NULL UNIQUE,
+    phase TEXT NOT NULL CHECK (phase IN ('adding', 'present', 'removing')),
+    existing INTEGER NOT NULL,
+    old_shell TEXT NOT NULL,
+    was_member INTEGER NOT NULL,
+    home TEXT NOT NULL,
+    image TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    created INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS given (
+    base INTEGER PRIMARY KEY,
+    uid INTEGER,
+    name TEXT NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS plans (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    direction TEXT NOT NULL CHECK (direction IN ('forward', 'back')),
+    at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS steps (
+    plan INTEGER NOT NULL REFERENCES plans (id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    operation TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('todo', 'doing', 'done')),
+    note TEXT NOT NULL,
+    PRIMARY KEY (plan, number)
+) STRICT;
+"""
+_COLUMNS = "name, uid, gid, base, phase, existing, old_shell, was_member, home, image, spec, created"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was applied to one jail. phase: "adding", "present", "removing". spec: of the last plan (JSON of JailSpec).
+    old_shell, was_member: what an ``existing`` account is given back. created: seconds since the epoch."""
+
+    name: str
+    uid: int
+    gid: int
+    base: int
+    phase: str
+    existing: bool
+    old_shell: str
+    was_member: bool
+    home: str
+    image: str
+    spec: dict[str, Any]
+    created: int
+
+
+@dataclass(frozen=True)
+class OpenPlan:
+    """A plan that was begun and not ended. steps: (operation as JSON data, state, note)."""
+
+    id: int
+    name: str
+    kind: str
+    direction: str
+    steps: list[tuple[dict[str, Any], str, dict[str, Any]]]
+
+
+class State:
+    """The database. One object may be used by several threads; each process opens its own."""
+
+    def __init__(self, path: str) -> None:
+        """Open or make it, root's alone from its first byte. Raise ``io.state``."""
+        self._path = path
+        self._lock = threading.RLock()
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            # 20 seconds: writers come one at a time, each for milliseconds
+            self._db = sqlite3.connect(path, timeout=20, isolation_level=None, check_same_thread=False)
+        except (OSError, sqlite3.Error) as error:
+            raise self._failure(error) from None
+        with self._errors():
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute("PRAGMA secure_delete = ON")  # a step may hold a password's hash
+            if self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'steps'").fetchone()[0] == 0:
+                self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _failure(self, error: Exception) -> JailkitError:
+        return JailkitError(
+            "io.state", f"{self._path}: {error}", f"df -h {os.path.dirname(self._path)}; jailctl doctor"
+        )
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise self._failure(error) from None
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
+
+    # -- jails
+
+    def get(self, name: str) -> Row | None:
+        with self._errors():
+            found = self._db.execute(f"SELECT {_COLUMNS} FROM jails WHERE name = ?", (name,)).fetchone()
+        return _row(found) if found else None
+
+    def all(self) -> list[Row]:
+        with self._errors():
+            return [_row(found) for found in self._db.execute(f"SELECT {_COLUMNS} FROM jails ORDER BY name")]
+
+    def reserve(self, row: Row, choose: Any) -> Row:
+        """Insert ``row`` with the ids that ``choose(highest uid given or 0, last base given or None)`` returns as (uid,
+        gid, base), and remember them for ever, in one transaction: two that run at once get different ones."""
+        with self._transaction() as db:
+            uid = db.execute("SELECT coalesce(max(uid), 0) FROM given").fetchone()[0]
+            base = db.execute("SELECT max(base) FROM given").fetchone()[0]
+            new_uid, new_gid, new_base = choose(uid, base)
+            given_uid = None if row.existing else new_uid
+            db.execute(
+                "INSERT INTO given (base, uid, name, at) VALUES (?, ?, ?, ?)",
+                (new_base, given_uid, row.name, row.created),
+            )
+            values = (row.name, new_uid, new_gid, new_base, row.phase, int(row.existing), row.old_shell,
+                      int(row.was_member), row.home, row.image, json.dumps(row.spec), row.created)  # fmt: skip
+            db.execute(f"INSERT INTO jails ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        found = self.get(row.name)
+        assert found is not None
+        return found
+
+    def update(self, name: str, **values: Any) -> None:
+        """Set columns of a jail: phase, image, spec (as data)."""
+        if "spec" in values:
+            values["spec"] = json.dumps(values["spec"])
+        names = ", ".join(f"{column} = ?" for column in values)
+        with self._transaction() as db:
+            db.execute(f"UPDATE jails SET {names} WHERE name = ?", (*values.values(), name))
+
+    def forget(self, name: str) -> None:
+        """Delete a jail's row. The ids stay in ``given``."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM jails WHERE name = ?", (name,))
+
+    # -- the journal
+
+    def begin(self, name: str, kind: str, operations: list[dict[str, Any]], at: int) -> int:
+        """Write a plan down before its first step. Raise ``busy.plan`` if one of that name is open."""
+        with self._transaction() as db:
+            try:
+                cursor = db.execute(
+                    "INSERT INTO plans (name, kind, direction, at) VALUES (?, ?, 'forward', ?)", (name, kind, at)
+                )
+            except sqlite3.IntegrityError:
+                raise JailkitError("busy.plan", f"an earlier change of {name} is not ended", "run it again") from None
+            rows = [(cursor.lastrowid, number, json.dumps(data)) for number, data in enumerate(operations)]
+            db.executemany("INSERT INTO steps VALUES (?, ?, ?, 'todo', '{}')", rows)
+            assert cursor.lastrowid is not None
+            return cursor.lastrowid
+
+    def step(self, plan: int, number: int, state: str) -> None:
+        with self._transaction() as db:
+            db.execute("UPDATE steps SET state = ? WHERE plan = ? AND number = ?", (state, plan, number))
+
+    def note(self, plan: int, number: int, note: dict[str, Any]) -> None:
+        """Remember what a step is about to make (a random name, an inode), so that the next run knows its own."""
+        with self._transaction() as db:
+            db.execute("UPDATE steps SET note = ? WHERE plan = ? AND number = ?", (json.dumps(note), plan, number))
+
+    def turn_back(self, plan: int) -> None:
+        with self._transaction() as db:
+            db.execute("UPDATE plans SET direction = 'back' WHERE id = ?", (plan,))
+
+    def end(self, plan: int, name: str, phase: str | None) -> None:
+        """Forget a plan that was carried out or undone; with it, set the jail's phase (None: leave it)."""
+        with self._transaction() as db:
+            if phase is not None:
+                db.execute("UPDATE jails SET phase = ? WHERE name = ?", (phase, name))
+            db.execute("DELETE FROM plans WHERE id = ?", (plan,))
+
+    def open_plan(self, name: str) -> OpenPlan | None:
+        with self._errors():
+            found = self._db.execute("SELECT id, name, kind, direction FROM plans WHERE name = ?", (name,)).fetchone()
+            if found is None:
+                return None
+            rows = self._db.execute(
+                "SELECT operation, state, note FROM steps WHERE plan = ? ORDER BY number", (found[0],)
+            ).fetchall()
+        steps = [(json.loads(operation), state, json.loads(note)) for operation, state, note in rows]
+        number, found_name, kind, direction = found
+        return OpenPlan(number, found_name, kind, direction, steps)
+
+    def open_names(self) -> list[str]:
+        """Jails with a plan that is not ended: under way now, or interrupted."""
+        with self._errors():
+            return [name for (name,) in self._db.execute("SELECT name FROM plans ORDER BY id")]
+
+
+def _row(found: tuple[Any, ...]) -> Row:
+    name, uid, gid, base, phase, existing, old_shell, was_member, home, image, spec, created = found
+    return Row(
+        name, uid, gid, base, phase, bool(existing), old_shell, bool(was_member), home, image, json.loads(spec), created
+    )

@@ -1,0 +1,37 @@
+"""What an operation may touch: the paths, the options, the state, and the notes of its own step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import JailkitError
+from ..paths import Paths
+from ..spec.config import Config
+from .state import Row, State
+
+
+@dataclass
+class World:
+    """name: of the jail that the plan is about, whose lock is held. note: what this step has remembered, in this run or
+    in one that was killed. keep: writes a note down before the thing that it names is made."""
+
+    paths: Paths
+    config: Config
+    state: State
+    name: str
+    note: dict[str, Any] = field(default_factory=dict)
+    keep: Callable[[dict[str, Any]], None] = lambda note: None
+
+    def remember(self, **values: Any) -> None:
+        """Add to the step's note, on the disk before this returns."""
+        self.note = {**self.note, **values}
+        self.keep(self.note)
+
+    def row(self) -> Row:
+        """The jail's row; its ids were reserved by the first operation."""
+        row = self.state.get(self.name)
+        if row is None:
+            raise JailkitError("internal.no-row", f"no ids are reserved for {self.name}")
+        return row
