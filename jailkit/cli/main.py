@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(words: list[str], settings: Settings) -> int:
     if not words:
-        print(cli.get_help(click.Context(cli, info_name="jailctl")), file=sys.stderr)
+        print(cli.get_help(click.Context(cli, info_name="jailctl", **cli.context_settings)), file=sys.stderr)
         return EXITS["usage"][0]
     try:
         result = cli.main(words, prog_name="jailctl", standalone_mode=False, obj=settings)

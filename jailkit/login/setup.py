@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ..errors import JailkitError
 from ..paths import Paths
-from . import steps
+from . import steps, verify
 from .steps import Provision, Step
 
 Progress = Callable[[str], None]
@@ -94,6 +94,7 @@ def undo(all_of: Sequence[Step], provision: Provision, progress: Progress) -> Ou
     """Take everything off the host. Raise ``busy.jails`` while there are jails: their users could not log in any more,
     and the door would be all that keeps them."""
     with locked():
+        verify.clean(provision)
         names = provision.jails()
         if names:
             shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

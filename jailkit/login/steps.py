@@ -27,7 +27,8 @@ class Provision:
     """What setup needs of provision/, which login/ does not import: handed in by the command line.
 
     group: make the group. directories: make the directories. modes: what they are to be. jails: names of all jails.
-    add: make a jailed user (name, public key, without a password). remove: take her away again, whatever is left."""
+    add: make a jailed user (name, public key, without a password). remove: take her away again, whatever is left.
+    forget: remove the state, or return why it is kept."""
 
     group: Callable[[], object]
     directories: Callable[[], None]
@@ -35,6 +36,7 @@ class Provision:
     jails: Callable[[], list[str]]
     add: Callable[[str, str], None]
     remove: Callable[[str], None]
+    forget: Callable[[], str]
 
 
 class Step(ABC):
@@ -120,9 +122,8 @@ class Directories(Step):
         self._rmdirs()
 
     def remove(self) -> str:
-        kept = self._rmdirs()
-        if os.path.exists(self._paths.state_db):
-            kept.append(self._paths.state_db + " (ids that were ever given: a uid is never given twice)")
+        state = self._provision.forget()
+        kept = [*self._rmdirs(), *([state] if state else [])]
         return f"kept: {', '.join(kept)}" if kept else ""
 
     def _rmdirs(self) -> list[str]:
@@ -151,6 +152,10 @@ class Options(Step):
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
         self.what = f"install {paths.config}"
+
+    def check(self) -> None:
+        if not self.done() and not os.path.exists(shipped(self._paths, "jailctl.toml")):
+            raise JailkitError("missing.file", f"{self._paths.opt}/etc/jailctl.toml is missing", "run ./install again")
 
     def done(self) -> bool:
         return os.path.lexists(self._paths.config)

@@ -23,6 +23,9 @@ from . import sshd, sshd_daemon
 from .run import ENVIRONMENT, run
 from .steps import Provision
 
+PREFIX = "jailctl-test-"
+"""Names that begin so are ours alone."""
+
 _SECONDS = 20.0
 _READY = b"jailctl-test-ready\n"
 _SFTP_INIT = bytes([0, 0, 0, 5, 1, 0, 0, 0, 3])
@@ -43,7 +46,8 @@ def login(paths: Paths, provision: Provision, progress: Callable[[str], None]) -
         raise JailkitError(
             "login.test-failed", f"nothing answers on {where[0]} port {where[1]}", "systemctl status ssh"
         )
-    name = user_name("jailctl-test-" + secrets.token_hex(3))
+    clean(provision)
+    name = user_name(PREFIX + secrets.token_hex(3))
     progress(f"testing a login as {name}")
     with tempfile.TemporaryDirectory(prefix="jailctl-test-", dir="/run") as directory:
         key = f"{directory}/key"
@@ -59,6 +63,13 @@ def login(paths: Paths, provision: Provision, progress: Callable[[str], None]) -
         finally:
             provision.remove(name)
     return f"{where[0]} port {where[1]}"
+
+
+def clean(provision: Provision) -> None:
+    """Remove users of tests that were killed."""
+    for name in provision.jails():
+        if name.startswith(PREFIX):
+            provision.remove(name)
 
 
 class _Test:

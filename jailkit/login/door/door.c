@@ -278,6 +278,7 @@ int main(int argc, char **argv)
 	int pidfd, signals, status;
 	const char *code;
 
+	voice.tag = "jailctl-door";
 	check_descriptors();
 	check_ids(&uid, &gid);
 	if (control(PR_SET_DUMPABLE, 0, 0) != 0 || control(PR_GET_DUMPABLE, 0, 0) != 0)

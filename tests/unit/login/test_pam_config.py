@@ -39,7 +39,7 @@ def problems(directory: Path, service: str, text: str, **others: str) -> list[st
         HOOK.replace("quiet user", "\\\n  quiet user"),  # a line goes on behind a backslash
         HOOK.replace("pam_exec.so", "/lib/x86_64-linux-gnu/security/pam_exec.so"),
         "session required pam_x.so # session sufficient pam_y.so\n" + HOOK,
-        "session [success=1 default=ignore] pam_succeed_if.so service in cron quiet use_uid\nsession optional pam_y.so\n"
+        "session [success=1 default=ignore] pam_succeed_if.so service in cron use_uid\nsession optional pam_y.so\n"
         + HOOK,
         "session [success=die default=ignore] pam_x.so\n" + HOOK,
     ],

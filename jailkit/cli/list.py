@@ -1,0 +1,38 @@
+"""``jailctl list``"""
+
+from __future__ import annotations
+
+import os
+
+from .output import Settings, emit, say, table
+from .verb import verb
+
+_EXAMPLES = """
+jailctl list
+jailctl list --json | jq -r '.jails[] | select(.state == "running") | .name'
+"""
+_COLUMNS = ("name", "state", "sessions", "uid", "template", "network", "home")
+
+
+@verb(
+    "All jails, one line each. State: running; dormant (it starts at the next login); disabled; adding or removing "
+    "(begun and not ended: run add-user or remove-user again); broken (jailctl show NAME says why).",
+    _EXAMPLES,
+)
+def command(settings: Settings) -> None:
+    from ..paths import Paths
+    from ..provision.host import Host
+
+    paths = Paths(settings.root)
+    host = Host(paths)
+    try:
+        # without a database there is none, and looking must not make it
+        jails = host.list() if os.path.exists(paths.state_db) else []
+    finally:
+        host.close()
+    if settings.json:
+        emit({"jails": [jail.data() for jail in jails]})
+    elif not jails:
+        say(settings, "There are no jails. Make one: jailctl add-user NAME --key FILE")
+    elif not settings.quiet:
+        table(_COLUMNS, [[getattr(jail, column) for column in _COLUMNS] for jail in jails])

@@ -1,0 +1,126 @@
+"""What the verbs that make and remove jails share: progress, what a plan looks like, the ssh line, and what setup
+needs."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from ..errors import JailkitError
+from ..login.steps import Provision
+from ..login.verify import PREFIX
+from ..paths import Paths
+from ..provision import accounts, layout
+from ..provision.host import Host
+from ..spec.settings import jail_spec
+from .output import Settings, escape, note, paint, say
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from ..provision.host import Plan
+    from ..provision.info import JailInfo
+
+
+def apply(settings: Settings, host: Host, plan: Plan) -> JailInfo | None:
+    """Apply ``plan``, saying what goes on where it takes long."""
+    with Progress(settings, f"working on {plan.name}") as progress:
+        return host.apply(plan, lambda number, total, what: progress.step(f"{number}/{total} {what}"))
+
+
+def show_plan(settings: Settings, plan: Plan, dry_run: bool) -> None:
+    """The steps in their order; with ``--dry-run`` why each is there."""
+    for warning in plan.warnings:
+        note(settings, f"jailctl: note: {escape(warning)}")
+    if not plan.operations:
+        say(settings, f"No changes: {plan.name} is as it should be.")
+    for number, operation in enumerate(plan.operations, 1):
+        if dry_run:
+            say(settings, f"{number:>3}  {escape(operation.describe())}")
+            say(settings, f"     because {escape(operation.why)}")
+        else:
+            say(settings, f"{paint('done', '32')}  {escape(operation.describe())}")
+    if dry_run and plan.operations:
+        say(settings, "\nNothing was changed (--dry-run).")
+
+
+def plan_data(plan: Plan, dry_run: bool) -> dict[str, object]:
+    """The part of the JSON that add-user and remove-user have in common."""
+    return {
+        "name": plan.name,
+        "changed": bool(plan.operations) and not dry_run,
+        "dry_run": dry_run,
+        "operations": [operation.public() for operation in plan.operations],
+        "warnings": list(plan.warnings),
+    }
+
+
+def ssh_line(name: str) -> str:
+    """What the user types on her own machine, by the host's name and the port of its sshd."""
+    from ..login import sshd_daemon
+
+    try:
+        port = sshd_daemon.address()[1]
+    except JailkitError:
+        port = 22
+    return f"ssh {f'-p {port} ' if port != 22 else ''}{name}@{os.uname().nodename}"
+
+
+def not_set_up(paths: Paths) -> str:
+    """Why logins would be refused although the jail is there, or ""."""
+    from ..login import pam
+    from ..login.sshd_config import FRAGMENT
+
+    missing = [] if pam.installed(paths) else ["PAM"]
+    missing += [] if os.path.exists(FRAGMENT) else ["sshd"]
+    return f"{' and '.join(missing)} of this host know nothing of jails yet: jailctl setup" if missing else ""
+
+
+# -- for setup
+
+
+def for_setup(paths: Paths) -> Provision:
+    """The part of provision/ that setup uses."""
+    host = Host(paths)
+
+    def jails() -> list[str]:
+        # asking the state would make it, and its directories
+        return [jail.name for jail in host.list()] if os.path.exists(paths.state_db) else []
+
+    def add(name: str, key: str) -> None:
+        host.apply(host.plan_add(jail_spec(name), [key]))
+
+    def remove(name: str) -> None:
+        try:
+            host.apply(host.plan_remove(name))
+        except JailkitError as error:
+            if error.code != "missing.jail":
+                raise
+
+    def forget() -> str:
+        host.close()
+        return _forget(paths)
+
+    return Provision(
+        group=lambda: accounts.ensure_group(paths),
+        directories=lambda: layout.ensure(paths),
+        modes=layout.modes(paths),
+        jails=jails,
+        add=add,
+        remove=remove,
+        forget=forget,
+    )
+
+
+def _forget(paths: Paths) -> str:
+    """Remove the state, unless it knows of ids that were given to anybody but our own test users."""
+    if os.path.exists(paths.state_db):
+        with closing(sqlite3.connect(f"file:{paths.state_db}?mode=ro", uri=True)) as database:
+            rows = database.execute("SELECT count(*) FROM given WHERE name NOT GLOB ?", (f"{PREFIX}*",)).fetchone()
+        if rows[0]:
+            return f"{paths.state_db} (which ids were ever given: none is given twice)"
+    for path in (*(f"{paths.state_db}{end}" for end in ("", "-wal", "-shm")), f"{paths.var}/accounts.lock"):
+        if os.path.lexists(path):
+            os.unlink(path)
+    return ""

@@ -1,0 +1,153 @@
+"""``jailctl show NAME``"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import JailkitError
+from .output import Settings, emit, pairs, say, table
+from .verb import complete_jail, verb
+
+if TYPE_CHECKING:
+    from ..jail.record import Session
+    from ..paths import Paths
+    from ..provision.info import JailInfo
+
+_EXAMPLES = """
+jailctl show alice
+jailctl show alice --json | jq .sessions
+"""
+
+
+@verb(
+    "One jail: what its spec says it should be, and what is true of it now: state, process, sessions, keys.", _EXAMPLES
+)
+@click.argument("name", shell_complete=complete_jail)
+def command(settings: Settings, name: str) -> None:
+    from ..names import user_name
+    from ..paths import Paths
+    from ..provision.host import Host
+    from . import provisioning
+
+    paths = Paths(settings.root)
+    name = user_name(name)
+    if not os.path.exists(paths.state_db):
+        raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
+    host = Host(paths)
+    try:
+        jail = host.show(name)
+    finally:
+        host.close()
+    facts = _facts(paths, jail)
+    facts["login"] = provisioning.ssh_line(name)
+    if settings.json:
+        emit({"jail": jail.data(), **facts})
+    elif not settings.quiet:
+        _print(settings, jail, facts)
+
+
+def _facts(paths: Paths, jail: JailInfo) -> dict[str, Any]:
+    """What JailInfo does not have: the process, open sessions, keys, where the spec is."""
+    from ..jail import runtime
+    from ..kernel import proc
+    from ..spec import load
+
+    record = runtime.running(paths, jail.uid)
+    try:
+        spec, _ = load.jail_spec(paths, jail.name)
+        keys, problem = [_key(line) for line in spec.keys], ""
+    except JailkitError as error:
+        keys, problem = [], error.message
+    return {
+        "spec_file": paths.spec(jail.name),
+        "spec_problem": problem,
+        "pid": record.pid if record else None,
+        "image_running": record.image if record else None,
+        "processes": sum(1 for _ in proc.of_uid(jail.uid)),
+        "keys": keys,
+        "sessions": [_session(session) for session in _sessions(paths, jail.uid)],
+    }
+
+
+def _sessions(paths: Paths, uid: int) -> list[Session]:
+    """Open ones. Read only: taking stale records away needs the jail's lock."""
+    from ..jail.record import read_session
+    from ..kernel import proc
+
+    found = []
+    directory = paths.sessions(uid)
+    for entry in os.listdir(directory) if os.path.isdir(directory) else []:
+        try:
+            session = read_session(f"{directory}/{entry}")
+        except (OSError, ValueError):
+            continue
+        if session is not None and proc.start_time(session.pid) == session.start:
+            found.append(session)
+    return sorted(found, key=lambda session: session.time)
+
+
+def _session(session: Session) -> dict[str, Any]:
+    return {
+        "pid": session.pid,
+        "service": session.service,
+        "from": session.rhost,
+        "tty": session.tty,
+        "since": session.time,
+        "auth": session.auth,
+    }
+
+
+def _key(line: str) -> dict[str, str]:
+    """Type, fingerprint as ssh-keygen -l prints it, comment."""
+    kind, blob, *comment = line.split(" ", 2)
+    digest = hashlib.sha256(base64.b64decode(blob)).digest()
+    return {
+        "type": kind,
+        "fingerprint": "SHA256:" + base64.b64encode(digest).decode().rstrip("="),
+        "comment": " ".join(comment),
+    }
+
+
+def _print(settings: Settings, jail: JailInfo, facts: dict[str, Any]) -> None:
+    state = (
+        jail.state if facts["pid"] is None else f"{jail.state}, process {facts['pid']}, {facts['processes']} processes"
+    )
+    old = facts["image_running"] not in (None, jail.image)
+    pairs([
+        ("name", jail.name),
+        ("state", state),
+        ("problem", jail.problem or facts["spec_problem"]),
+        ("account", f"uid {jail.uid}, gid {jail.gid}" + (", there before jailkit" if jail.existing else "")),
+        ("own ids", f"{jail.base} to {jail.base + 1023}"),
+        ("home", jail.home),
+        ("shell", jail.shell),
+        ("host name", jail.hostname),
+        ("network", jail.network),
+        ("ends", "never by itself" if jail.linger is None else f"{jail.linger} s after its last session"),
+        ("template", f"{jail.template}, image {jail.image[:12]}{' (it runs in an older one still)' if old else ''}"),
+        ("made", _time(jail.created)),
+        ("spec", facts["spec_file"]),
+        ("log in", facts["login"]),
+    ])  # fmt: skip
+    if facts["keys"]:
+        say(settings, "\nKeys")
+        for key in facts["keys"]:
+            pairs([("  " + key["type"], f"{key['fingerprint']}  {key['comment']}")])
+    else:
+        say(settings, "\nNo keys.")
+    if facts["sessions"]:
+        say(settings, "\nSessions")
+        rows = [(s["service"], s["from"], s["tty"], _time(s["since"]), s["pid"], s["auth"]) for s in facts["sessions"]]
+        table(("service", "from", "terminal", "since", "process", "by"), rows)
+    elif jail.state == "running":
+        say(settings, "\nNo sessions.")
+
+
+def _time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
