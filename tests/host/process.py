@@ -95,15 +95,16 @@ class Process:
         return out, err
 
     def close(self) -> None:
-        """Ends it and lets go of what belongs to it."""
+        """Ends it and lets go of what belongs to it; again does nothing."""
+        if self.pidfd < 0:
+            return
         self.kill()
         self.wait(5)
         for stream in (self.stdin, self.stdout, self.stderr):
             if stream:
                 stream.close()
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
-            self.pidfd = -1
+        os.close(self.pidfd)
+        self.pidfd = -1
 
     def __enter__(self) -> Process:
         return self
@@ -122,6 +123,10 @@ class Terminal(pexpect.fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic 
 
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self.child_fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def control(self, letter: str) -> None:
+        """^C is ``control("c")``."""
+        self.send(chr(ord(letter) - ord("a") + 1))
 
     def hang_up(self) -> None:
         """As a closed terminal window does: the master goes, the kernel sends SIGHUP."""
