@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import DOOR, Lab, Programs
+from .lab import DOOR, Ground, Lab, Programs
 
 
 def need_root() -> None:
@@ -55,6 +55,20 @@ def log(scratch: Path) -> Iterator[socket.socket]:
 
 
 @pytest.fixture(scope="session")
+def shared_ground(scratch: Path, programs: Programs, log: socket.socket) -> Iterator[Ground]:
+    ground = Ground(scratch, programs, log)
+    yield ground
+    ground.close()
+
+
+@pytest.fixture
+def ground(shared_ground: Ground) -> Ground:
+    """Records without a jail."""
+    shared_ground.reset()
+    return shared_ground
+
+
+@pytest.fixture(scope="session")
 def shared_lab(scratch: Path, programs: Programs, log: socket.socket) -> Iterator[Lab]:
     lab = Lab(scratch, programs, log)
     yield lab
@@ -63,7 +77,7 @@ def shared_lab(scratch: Path, programs: Programs, log: socket.socket) -> Iterato
 
 @pytest.fixture
 def lab(shared_lab: Lab) -> Iterator[Lab]:
-    """A running jail of user ``dora`` and a session record that names this process as its leader."""
+    """A running jail of user ``dora``, and a session record that names this process as the one that called PAM."""
     shared_lab.reset()
     yield shared_lab
     shared_lab.check()

@@ -1,0 +1,63 @@
+"""Both sides of the entry and the session record are the same bytes."""
+
+from __future__ import annotations
+
+import re
+import struct
+import subprocess
+from pathlib import Path
+
+from jailkit.jail import record
+
+from .lab import Programs
+
+
+def layout(programs: Programs) -> dict[str, tuple[int, int]]:
+    done = subprocess.run([programs.path("layout")], capture_output=True, text=True, check=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return {name: (int(offset), int(size)) for name, offset, size in lines}
+
+
+def offsets(form: struct.Struct, names: list[str]) -> dict[str, tuple[int, int]]:
+    found, at = {}, 0
+    parts = re.findall(r"\d*s|[a-zA-Z]", form.format.removeprefix("="))
+    for name, part in zip(names, parts, strict=True):
+        size = struct.calcsize("=" + part)
+        found[name] = (at, size)
+        at += size
+    assert at == form.size
+    return found
+
+
+RECORD = ("magic size flags uid gid pid linger start userns user home shell sftp path cgroup services image nfilter pad").split()
+SESSION = "magic pid pad start time user service rhost tty auth".split()
+
+
+def test_record(programs: Programs) -> None:
+    here = layout(programs)
+    for name, place in offsets(record._HEAD, RECORD).items():
+        assert here[f"record.{name}"] == place, name
+    assert here["record.filter"] == (record._HEAD.size, 8 * record.MAX_FILTER)
+    assert here["record"] == (0, record._HEAD.size + 8 * record.MAX_FILTER)
+
+
+def test_session(programs: Programs) -> None:
+    here = layout(programs)
+    for name, place in offsets(record._SESSION, SESSION).items():
+        assert here[f"session.{name}"] == place, name
+    assert here["session"] == (0, record._SESSION.size)
+
+
+def test_every_field_is_compared(programs: Programs) -> None:
+    assert set(layout(programs)) == {
+        "record", "record.filter", "session", *(f"record.{name}" for name in RECORD), *(f"session.{name}" for name in SESSION),
+    }  # fmt: skip
+
+
+def test_constants() -> None:
+    text = (Path(record.__file__).parents[1] / "login/door/record.h").read_text()
+    defined = dict(re.findall(r'#define (\w+) "?(\w+?)u?"?\n', text))
+    assert defined["RECORD_MAGIC"].encode() == record.MAGIC
+    assert defined["SESSION_MAGIC"].encode() == record.SESSION_MAGIC
+    assert int(defined["MAX_FILTER"]) == record.MAX_FILTER
+    assert int(defined["FLAG_HOST_NETWORK"]) == record.FLAG_HOST_NETWORK
