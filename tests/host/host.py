@@ -246,22 +246,26 @@ class Host(Ssh):
 
     # -- sshd
 
-    def sshd_restart(self, config: str | None = None, port: int = 22) -> None:
-        """Starts sshd anew. ``config``: text for the main file instead of Debian's (None: leave it as it is)."""
+    def sshd_restart(self, config: str | None = None) -> None:
+        """Starts sshd anew, as Debian does. ``config``: text for its file instead of Debian's; None: leave that."""
         if self._sshd:
             self._sshd.close()
-        self._sshd = self.sshd_on(port, config, "/etc/ssh/sshd_config")
-
-    def sshd_on(self, port: int, config: str | None = None, file: str = "") -> Process:
-        """Starts a further sshd on a port of its own. ``config``: text of its file; what is ``stock_sshd_config`` plus
-        a change reads /etc/ssh/sshd_config.d as the first sshd does."""
-        file = file or f"/etc/ssh/sshd_config.{port}"
         if config is not None:
-            (self.root / file.lstrip("/")).write_text(config)
-        checked = self.run([SSHD, "-t", "-f", file])
+            (self.root / "etc/ssh/sshd_config").write_text(config)
+        self._sshd = self._start_sshd(22)
+
+    def sshd_on(self, port: int, config: str) -> Process:
+        """Starts a further sshd, on a port and with a configuration of its own. What is ``stock_sshd_config`` with a
+        change reads /etc/ssh/sshd_config.d as the first sshd does."""
+        file = f"etc/ssh/sshd_config.{port}"
+        (self.root / file).write_text(config)
+        return self._start_sshd(port, "-p", str(port), "-f", f"/{file}", "-o", f"PidFile=/run/sshd.{port}.pid")
+
+    def _start_sshd(self, port: int, *args: str) -> Process:
+        checked = self.run([SSHD, "-t", *args])
         if checked.returncode != 0:
             raise AssertionError(f"sshd -t: {checked.stderr}")
-        process = self.spawn([SSHD, "-D", "-p", str(port), "-f", file], env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+        process = self.spawn([SSHD, "-D", *args], env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
         self._open.callback(process.close)
 
         def listens() -> bool:
