@@ -42,7 +42,7 @@ def _checked(check: Callable[[str], str]) -> Callable[[str], str]:
 
 def plain_path(text: str) -> str:
     """Return ``text`` if it is an absolute, normalised path of plain characters, up to 255 bytes."""
-    if not _PATH.fullmatch(text) or os.path.normpath(text) != text or text == "//":
+    if not _PATH.fullmatch(text) or os.path.normpath(text) != text or text.startswith("//"):
         raise ValueError(f"{text!r} must be an absolute path without '.', '..' or '//', of A-Z a-z 0-9 . _ @ + -")
     if len(text) > 255:
         raise ValueError("is longer than 255 bytes")
