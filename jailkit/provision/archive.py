@@ -94,7 +94,7 @@ def _child(home: int, output: int, uid: int, gid: int, user: str, compress: bool
     os.fchdir(home)
     os.chroot(".")
     os.chdir("/")
-    caps.become(uid, gid)
+    caps.become(uid, gid, keep_caps=True)  # emptying the bounding set takes CAP_SETPCAP; all goes with the next call
     caps.drop_all()
     caps.prctl(_PR_SET_PDEATHSIG, 9)  # after the change of ids, which clears it (prctl(2))
     writer = _Writer(home, user)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from ...kernel.beneath import remove_tree
@@ -19,7 +20,9 @@ class RemoveJailFiles(Operation):
 
     def apply(self, world: World) -> None:
         remove_tree(world.paths.jail(world.name))
-        remove_tree(world.paths.run_jail(world.row().uid))
+        runtime = world.paths.run_jail(world.row().uid)
+        if os.path.isdir(runtime):  # not since the last boot
+            remove_tree(runtime)
 
 
 @dataclass(frozen=True)
