@@ -71,8 +71,8 @@ def _print(settings: Settings, result: Result) -> None:
         say(settings, f"{label}  {result.id:<20}  {escape(result.findings[0].seen)}")
     else:
         say(settings, f"{label}  {result.id:<20}  {len(result.findings)} findings; should be: {result.title}")
-    for finding in result.findings:
+    for finding, after in zip(result.findings, [*result.findings[1:], None], strict=True):
         if len(result.findings) > 1:
             say(settings, f"      {finding.state}: {escape(finding.seen)}")
-        if finding.mend and finding.state != "ok":
+        if finding.mend and finding.state != "ok" and (after is None or after.mend != finding.mend):
             say(settings, f"      mend: {escape(finding.mend)}")

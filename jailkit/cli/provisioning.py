@@ -74,7 +74,11 @@ def not_set_up(paths: Paths) -> str:
 
     missing = [] if pam.installed(paths) else ["PAM"]
     missing += [] if os.path.exists(FRAGMENT) else ["sshd"]
-    return f"{' and '.join(missing)} of this host know nothing of jails yet: jailctl setup" if missing else ""
+    return (
+        f"{' and '.join(missing)} of this host know nothing of jails yet, so logins are refused: jailctl setup"
+        if missing
+        else ""
+    )
 
 
 # -- for setup
@@ -83,10 +87,6 @@ def not_set_up(paths: Paths) -> str:
 def for_setup(paths: Paths) -> Provision:
     """The part of provision/ that setup uses."""
     host = Host(paths)
-
-    def jails() -> list[str]:
-        # asking the state would make it, and its directories
-        return [jail.name for jail in host.list()] if os.path.exists(paths.state_db) else []
 
     def add(name: str, key: str) -> None:
         host.apply(host.plan_add(jail_spec(name), [key]))
@@ -106,7 +106,7 @@ def for_setup(paths: Paths) -> Provision:
         group=lambda: accounts.ensure_group(paths),
         directories=lambda: layout.ensure(paths),
         modes=layout.modes(paths),
-        jails=jails,
+        jails=lambda: _ask(paths, "SELECT name FROM jails ORDER BY name"),
         add=add,
         remove=remove,
         forget=forget,
@@ -115,12 +115,22 @@ def for_setup(paths: Paths) -> Provision:
 
 def _forget(paths: Paths) -> str:
     """Remove the state, unless it knows of ids that were given to anybody but our own test users."""
-    if os.path.exists(paths.state_db):
-        with closing(sqlite3.connect(f"file:{paths.state_db}?mode=ro", uri=True)) as database:
-            rows = database.execute("SELECT count(*) FROM given WHERE name NOT GLOB ?", (f"{PREFIX}*",)).fetchone()
-        if rows[0]:
-            return f"{paths.state_db} (which ids were ever given: none is given twice)"
-    for path in (*(f"{paths.state_db}{end}" for end in ("", "-wal", "-shm")), f"{paths.var}/accounts.lock"):
+    if os.path.lexists(f"{paths.var}/accounts.lock"):
+        os.unlink(f"{paths.var}/accounts.lock")
+    if any(not name.startswith(PREFIX) for name in _ask(paths, "SELECT name FROM given")):
+        return f"{paths.state_db} (which ids were ever given: none is given twice)"
+    for path in (f"{paths.state_db}{end}" for end in ("", "-wal", "-shm")):
         if os.path.lexists(path):
             os.unlink(path)
     return ""
+
+
+def _ask(paths: Paths, query: str) -> list[str]:
+    """The first column of a query on the state, [] where there is none. Host would make it, and its directories."""
+    if not os.path.exists(paths.state_db):
+        return []
+    try:
+        with closing(sqlite3.connect(f"file:{paths.state_db}?mode=ro", uri=True)) as database:
+            return [str(row[0]) for row in database.execute(query)]
+    except sqlite3.Error as error:
+        raise JailkitError("io.state", f"{paths.state_db}: {error}", "jailctl doctor") from None

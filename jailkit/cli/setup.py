@@ -22,7 +22,7 @@ jailctl setup                    do it, and test a login; run it again after an 
 jailctl setup --no-login-test    where sshd is not running yet
 jailctl setup --undo             take everything off the host again (remove the users first)
 """
-_WORDS = {"already": "is there", "planned": "would", "done": "done", "undone": "undone"}
+_WORDS = {"already": "is there", "planned": "would", "done": "done", "undone": "undone", "absent": "not here"}
 
 
 @verb(
@@ -65,6 +65,8 @@ def command(settings: Settings, dry_run: bool, undo: bool, login_test: bool | No
             tested = verify.login(paths, provision, progress.step)
             return None
 
+        if login_test is not False and not undo and not dry_run:
+            verify.require_sshd()
         if undo:
             outcome = setup.undo(steps, provision, progress.step)
         elif dry_run:
@@ -88,11 +90,15 @@ def _report(settings: Settings, steps: Sequence[Step], outcome: Outcome, tested:
         )
         return
     if not outcome.changed and not dry_run:
-        say(settings, "No changes: this host is set up.")
+        undone = "absent" in outcome.states.values()
+        say(settings, "No changes: nothing is set up here." if undone else "No changes: this host is set up.")
     for step in steps:
         state = outcome.states[step.id]
         if outcome.changed or dry_run:
-            say(settings, f"{paint(f'{_WORDS[state]:<8}', '2' if state == 'already' else '32')}  {escape(step.what)}")
+            say(
+                settings,
+                f"{paint(f'{_WORDS[state]:<8}', '2' if state in ('already', 'absent') else '32')}  {escape(step.what)}",
+            )
         if dry_run and state == "planned":
             say(settings, f"          because {escape(step.why)}")
     if tested:

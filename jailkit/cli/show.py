@@ -99,8 +99,17 @@ def _session(session: Session) -> dict[str, Any]:
         "from": session.rhost,
         "tty": session.tty,
         "since": session.time,
-        "auth": session.auth,
+        "auth": [_method(line) for line in session.auth.splitlines()],
     }
+
+
+def _method(line: str) -> dict[str, str]:
+    """A line of ``SSH_AUTH_INFO_0``: "password", or "publickey TYPE BASE64" (cut off where the record had no room)."""
+    method, _, key = line.partition(" ")
+    try:
+        return {"method": method, "fingerprint": _key(key)["fingerprint"] if key else ""}
+    except (ValueError, IndexError):
+        return {"method": method, "fingerprint": ""}
 
 
 def _key(line: str) -> dict[str, str]:
@@ -143,10 +152,22 @@ def _print(settings: Settings, jail: JailInfo, facts: dict[str, Any]) -> None:
         say(settings, "\nNo keys.")
     if facts["sessions"]:
         say(settings, "\nSessions")
-        rows = [(s["service"], s["from"], s["tty"], _time(s["since"]), s["pid"], s["auth"]) for s in facts["sessions"]]
+        names = {key["fingerprint"]: key["comment"] for key in facts["keys"]}
+        rows = [
+            (s["service"], s["from"], s["tty"], _time(s["since"]), s["pid"], _by(s, names)) for s in facts["sessions"]
+        ]
         table(("service", "from", "terminal", "since", "process", "by"), rows)
     elif jail.state == "running":
         say(settings, "\nNo sessions.")
+
+
+def _by(session: dict[str, Any], names: dict[str, str]) -> str:
+    """How the session was authenticated; a key by its comment, where it is one of hers."""
+    words = []
+    for auth in session["auth"]:
+        print_ = auth["fingerprint"]
+        words.append(f"{auth['method']} {names.get(print_) or print_}".strip())
+    return ", ".join(words)
 
 
 def _time(seconds: int) -> str:

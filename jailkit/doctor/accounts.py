@@ -11,7 +11,7 @@ from ..jail.recipe import RANGE
 from ..paths import GROUP
 from ..provision import ids
 from ..spec.config import PRIVILEGED
-from .check import FAIL, Check, Finding, Host, fail, ok, several, warn
+from .check import FAIL, Check, Finding, Host, count, fail, ok, several, warn
 
 
 def _group(host: Host) -> list[Finding]:
@@ -21,7 +21,7 @@ def _group(host: Host) -> list[Finding]:
                 FAIL, f"there is no group {GROUP}: PAM and sshd confine nobody (the door still does)", "jailctl setup"
             )
         ]
-    return ok(f"gid {host.group.gr_gid}, {len(host.members)} members")
+    return ok(f"gid {host.group.gr_gid}, {count(len(host.members), 'member')}")
 
 
 def _members(host: Host) -> list[Finding]:
@@ -50,7 +50,7 @@ def _members(host: Host) -> list[Finding]:
                     f"usermod -s {host.paths.door} {name}",
                 )
             )
-    return several(found, f"{len(host.members)}, each with a jail and the door for a shell")
+    return several(found, f"{count(len(host.members), 'member')}, each with a jail and the door for a shell")
 
 
 def _specs(host: Host) -> list[Finding]:
@@ -65,7 +65,7 @@ def _specs(host: Host) -> list[Finding]:
                     f"usermod -aG {GROUP} {name}",
                 )
             )
-    return several(found, f"{len(host.specs)} jails, each with its account in the group")
+    return several(found, f"{count(len(host.specs), 'jail')}, each with its account in the group")
 
 
 def _outside(host: Host) -> list[Finding]:
@@ -162,17 +162,19 @@ def _ranges(host: Host) -> list[Finding]:
             )
     edges = sorted(foreign)
     for base, size, name in ordered:
-        for start, count, what in edges:
+        for start, length, what in edges:
             if start >= base + size:
                 break
-            if base < start + count:
+            if base < start + length:
                 found.append(
                     fail(
-                        f"the id range {base} of {name} overlaps {what} ({start}, {count})",
+                        f"the id range {base} of {name} overlaps {what} ({start}, {length})",
                         f"move that range: {what}; or remove-user {name}, add-user {name}",
                     )
                 )
-    return several(found, f"{len(taken)} ranges of {RANGE}, apart from each other and from /etc/subuid, /etc/subgid")
+    return several(
+        found, f"{count(len(taken), 'range')} of {RANGE}, apart from each other and from /etc/subuid, /etc/subgid"
+    )
 
 
 CHECKS = [

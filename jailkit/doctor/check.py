@@ -145,6 +145,11 @@ def ok(seen: str) -> list[Finding]:
     return [Finding(OK, seen)]
 
 
+def count(number: int, what: str) -> str:
+    """``1 home``, ``2 homes``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def several(problems: list[Finding], fine: str) -> list[Finding]:
     """The problems, or that there are none."""
     return problems or ok(fine)

@@ -8,7 +8,7 @@ import stat
 from ..errors import JailkitError
 from ..kernel.beneath import require_root_owned_chain
 from ..provision import layout
-from .check import Check, Finding, Host, fail, ok, several, warn
+from .check import Check, Finding, Host, count, fail, ok, several, warn
 
 _SETUP = "jailctl setup"
 _INSTALL = "./install again (the script in the source tree)"
@@ -49,10 +49,13 @@ def _cold_start(host: Host) -> list[Finding]:
 
 def _directories(host: Host) -> list[Finding]:
     found = []
-    for path, mode in layout.modes(host.paths).items():
+    wanted = layout.modes(host.paths)
+    # a reboot empties /run
+    missing = [path for path in wanted if not os.path.lexists(path) and not path.startswith(host.paths.run)]
+    if missing:
+        found.append(fail(f"missing: {', '.join(missing)}", _SETUP))
+    for path, mode in wanted.items():
         if not os.path.lexists(path):
-            if not path.startswith(host.paths.run):  # a reboot empties that one
-                found.append(fail(f"{path} is missing", _SETUP))
             continue
         try:
             require_root_owned_chain(path)
@@ -84,7 +87,7 @@ def _files(host: Host) -> list[Finding]:
         elif status.st_mode & forbidden:
             has = stat.S_IMODE(status.st_mode)
             found.append(fail(f"{path} has mode {has:04o}", f"chmod {has & ~forbidden & 0o777:o} {path}"))
-    return several(found, f"{len(wanted)} files of root's")
+    return several(found, f"{count(len(wanted), 'file')} of root's")
 
 
 def _homes(host: Host) -> list[Finding]:
@@ -107,7 +110,7 @@ def _homes(host: Host) -> list[Finding]:
                     f"ls -ld {recipe.home}; chown {name}: {recipe.home}",
                 )
             )
-    return several(found, f"{len(host.recipes)} homes")
+    return several(found, count(len(host.recipes), "home"))
 
 
 def _shells(host: Host) -> list[Finding]:

@@ -6,7 +6,7 @@ import glob
 import os
 
 from ..login import pam, pam_config
-from .check import FAIL, Check, Finding, Host, fail, ok, several, warn
+from .check import Check, Finding, Host, fail, ok, several, warn
 
 _OWN_USERS = {
     # services that open sessions for other people than who logs in: by root, or for the greeter's account
@@ -21,23 +21,24 @@ _MODULES = ("/lib/*/security", "/lib/security", "/usr/lib/*/security", "/usr/lib
 
 def _order(host: Host) -> list[Finding]:
     problems = [problem for name in pam.COMMON for problem in pam.problems(name, host.paths)]
-    mend = (
-        "jailctl setup; a module that can end the stack before needs a lower priority, or a control word like required"
+    early = "give that module's profile a priority below -1024, or the module a control word like required"
+    return several(
+        [fail(p, early if "can end" in p else "jailctl setup") for p in problems],
+        "in common-session and common-session-noninteractive",
     )
-    return several([fail(p, mend) for p in problems], "in common-session and common-session-noninteractive")
 
 
 def _services(host: Host) -> list[Finding]:
     found, exempt = [], []
+    if not pam.installed(host.paths):
+        return [fail("the common session stacks themselves do not (see pam.order)", "jailctl setup")]
     for service in pam_config.services():
         problems = pam.problems(service, host.paths)
         if problems and service in _OWN_USERS:
             exempt.append(f"{service} ({_OWN_USERS[service]})")
         elif problems:
             found.append(
-                Finding(
-                    FAIL, problems[0], f"add '@include common-session' to /etc/pam.d/{service}, or remove the service"
-                )
+                fail(problems[0], f"add '@include common-session' to /etc/pam.d/{service}, or remove the service")
             )
     fine = "every service comes to the hook"
     return several(found, f"{fine}, except {', '.join(exempt)}" if exempt else fine)

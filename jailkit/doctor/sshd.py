@@ -53,6 +53,8 @@ def sample(host: Host) -> list[str]:
 
 def _effective(host: Host) -> list[Finding]:
     users = sample(host)
+    if not os.path.exists(FRAGMENT):
+        return [fail("sshd confines nobody: our part of its configuration is missing", _SETUP)]
     if not users:
         return ok("no jailed user to ask about yet")
     found = sshd.differences(users, sshd.wanted(sshd.fragment(host.paths)))

@@ -10,7 +10,7 @@ from ..jail import recipe as recipes
 from ..jail import runtime
 from ..names import user_name
 from ..provision.state import State
-from .check import Check, Finding, Host, fail, ok, several, warn
+from .check import Check, Finding, Host, count, fail, ok, several, warn
 
 
 def _journal(host: Host) -> list[Finding]:
@@ -39,7 +39,7 @@ def _journal(host: Host) -> list[Finding]:
         for row in rows
         if row.name not in host.specs and row.name not in names
     ]
-    return several(found, f"{len(rows)} jails, no change half done")
+    return several(found, f"{count(len(rows), 'jail')}, no change half done")
 
 
 def _recipes(host: Host) -> list[Finding]:
@@ -61,7 +61,7 @@ def _recipes(host: Host) -> list[Finding]:
             )
         if recipe.disabled:
             found.append(warn(f"{name} is disabled: {recipe.disabled}"))
-    return several(found, f"{len(host.specs)} can be read")
+    return several(found, f"{count(len(host.specs), 'recipe')} can be read")
 
 
 def _images(host: Host) -> list[Finding]:
@@ -120,7 +120,7 @@ def _runtime(host: Host) -> list[Finding]:
             found.append(fail(f"a jail of uid {uid} runs that has no recipe any more", "jailctl list; ps -u " + entry))
         else:
             up += 1
-    return several(found, f"{up} jails run, every record has its keeper")
+    return several(found, f"{up} running, every record has its keeper")
 
 
 def _scratch(host: Host) -> list[Finding]:

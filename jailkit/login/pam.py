@@ -85,6 +85,11 @@ def installed(paths: Paths) -> bool:
     return not any(problems(name, paths) for name in COMMON)
 
 
+def present(paths: Paths) -> list[str]:
+    """The common stacks in which our lines stand."""
+    return [name for name in COMMON if ours(pam_config.stack(name), paths) is not None]
+
+
 def install(paths: Paths) -> None:
     """Write the profile and have pam-auth-update put it in. Raise ``host.pam-profile``, ``host.pam-edited``,
     ``io.*``."""
@@ -124,7 +129,7 @@ def remove(paths: Paths) -> None:
     if os.path.exists(PROFILE):
         update(["--package", "--remove", "jailctl"])
         os.unlink(PROFILE)
-    left = [name for name in COMMON if ours(pam_config.stack(name), paths) is not None]
+    left = present(paths)
     if left:
         raise JailkitError(
             "host.pam-edited",

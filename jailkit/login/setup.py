@@ -23,7 +23,8 @@ Progress = Callable[[str], None]
 
 @dataclass
 class Outcome:
-    """state of each step, by id: "already", "done", "planned", "undone". notes: what an administrator should know."""
+    """state of each step, by id: "already", "done", "planned", "undone", "absent" (nothing to undo). notes: what an
+    administrator should know."""
 
     states: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -42,7 +43,7 @@ def all_steps(paths: Paths, provision: Provision, scripts: dict[str, str], templ
         steps.Image(paths, template),
         steps.Completion(scripts),
         steps.Pam(paths),
-        steps.Sshd(paths, provision.jails),
+        steps.Sshd(paths),
     ]
 
 
@@ -101,6 +102,9 @@ def undo(all_of: Sequence[Step], provision: Provision, progress: Progress) -> Ou
             raise JailkitError("busy.jails", f"there are jails: {shown}", f"jailctl remove-user {names[0]}, then again")
         outcome = Outcome()
         for step in reversed(all_of):
+            if not step.there():
+                outcome.states[step.id] = "absent"
+                continue
             progress(f"undoing: {step.what}")
             outcome.notes += filter(None, [step.remove()])
             outcome.states[step.id] = "undone"

@@ -12,6 +12,7 @@ from ..errors import JailkitError
 from ..kernel import proc
 from . import sshd
 from .run import run
+from .sshd_config import CONFIG
 
 _SYSTEMCTL = "/usr/bin/systemctl"
 
@@ -33,8 +34,8 @@ def systemd() -> bool:
 
 
 def running() -> Daemon | None:
-    """The host's sshd with the standard configuration, or None. One that was started with ``-f`` is somebody's private
-    one: it does not read our fragment."""
+    """The host's sshd with the standard configuration, or None. One that was started with ``-f`` and another
+    file is somebody's private one: it does not read our fragment."""
     if systemd():
         for unit in ("ssh.service", "sshd.service", "ssh.socket"):
             status, out, _ = run([_SYSTEMCTL, "show", "--property=ActiveState,MainPID", unit])
@@ -56,7 +57,13 @@ def _is_sshd(pid: int) -> bool:
         same = os.path.samefile(f"/proc/{pid}/exe", sshd.SSHD)
     except OSError:
         return False
-    return same and not any(word.startswith("-f") for word in words)
+    return same and all(file == CONFIG for file in _configurations(words))
+
+
+def _configurations(words: list[str]) -> list[str]:
+    """The arguments of ``-f``."""
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return [word[2:] or after for word, after in pairs if word.startswith("-f")]
 
 
 def reload(daemon: Daemon) -> None:

@@ -58,6 +58,10 @@ class Step(ABC):
     def remove(self) -> str:
         """Take it off the host, if it is ours. Return what was kept and why, or ""."""
 
+    def there(self) -> bool:
+        """Whether anything of it is on the host, be it as it should be or not."""
+        return self.done()
+
     def check(self) -> None:  # noqa: B027 - most have nothing to check
         """Raise JailkitError if applying could not work. Called for all steps before the first is applied."""
 
@@ -114,6 +118,14 @@ class Directories(Step):
             if status.st_mode != 0o040000 | mode or status.st_uid != 0:
                 return False
         return True
+
+    def there(self) -> bool:
+        # the top one may be all that an earlier undo has left, for the state in it
+        return any(
+            os.path.lexists(p)
+            for p in self._provision.modes
+            if not p.startswith(self._paths.run) and p != self._paths.var
+        )
 
     def apply(self) -> None:
         self._provision.directories()
@@ -191,6 +203,9 @@ class Image(Step):
     def done(self) -> bool:
         return store.tagged(self._paths, self._template) == store.wanted(self._paths, self._template)
 
+    def there(self) -> bool:
+        return bool(store.digests(self._paths) or _listed(self._paths.tags))
+
     def apply(self) -> None:
         self._before = store.tagged(self._paths, self._template)
         store.build(self._paths, self._template)
@@ -233,6 +248,9 @@ class Completion(Step):
     def done(self) -> bool:
         return all(os.path.isfile(path) and _read(path) == text for path, text in self.files().items())
 
+    def there(self) -> bool:
+        return any(os.path.lexists(path) for path in self.files())
+
     def apply(self) -> None:
         for path, text in self.files().items():
             os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
@@ -269,6 +287,9 @@ class Pam(Step):
         current = os.path.isfile(pam.PROFILE) and _read(pam.PROFILE) == pam.profile(self._paths)
         return current and pam.installed(self._paths)
 
+    def there(self) -> bool:
+        return os.path.lexists(pam.PROFILE) or bool(pam.present(self._paths))
+
     def apply(self) -> None:
         self._before = _read(pam.PROFILE) if os.path.isfile(pam.PROFILE) else None
         try:
@@ -296,8 +317,8 @@ class Sshd(Step):
     what = f"install {FRAGMENT}, checked by sshd -t and sshd -T, and reload sshd"
     why = "a jailed user gets the door and nothing else of sshd: no forwarding, no subsystem outside, no rc file"
 
-    def __init__(self, paths: Paths, users: Callable[[], list[str]]) -> None:
-        self._paths, self._users = paths, users
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
         self.note = ""
 
     def files(self) -> dict[str, str]:
@@ -312,10 +333,17 @@ class Sshd(Step):
                 "sshd has UsePAM no: the hook would never be called, and every jailed login be refused",
                 f"set 'UsePAM yes' in {CONFIG}",
             )
-        sshd.check_candidate(self._paths, sshd.fragment(self._paths), self._users()[:12])
+        try:
+            members = grp.getgrnam(GROUP).gr_mem
+        except KeyError:
+            members = []
+        sshd.check_candidate(self._paths, sshd.fragment(self._paths), members[:12])
 
     def done(self) -> bool:
         return os.path.isfile(FRAGMENT) and _read(FRAGMENT) == sshd.fragment(self._paths)
+
+    def there(self) -> bool:
+        return os.path.lexists(FRAGMENT)
 
     def apply(self) -> None:
         self._before = _read(FRAGMENT) if os.path.isfile(FRAGMENT) else None

@@ -37,10 +37,7 @@ def login(paths: Paths, provision: Provision, progress: Callable[[str], None]) -
     """Make a user, log in in three ways, remove the user. Return where it was tried ("127.0.0.1 port 22").
 
     Raise ``host.no-sshd-running``, ``host.sshd-overridden``, ``login.test-failed``."""
-    if sshd_daemon.running() is None:
-        raise JailkitError(
-            "host.no-sshd-running", "no sshd runs here, so no login can be tested", "start sshd, or: --no-login-test"
-        )
+    require_sshd()
     where = sshd_daemon.address()
     if not sshd_daemon.wait_for(where):
         raise JailkitError(
@@ -63,6 +60,16 @@ def login(paths: Paths, provision: Provision, progress: Callable[[str], None]) -
         finally:
             provision.remove(name)
     return f"{where[0]} port {where[1]}"
+
+
+def require_sshd() -> None:
+    """Raise ``host.no-sshd-running``."""
+    if sshd_daemon.running() is None:
+        raise JailkitError(
+            "host.no-sshd-running",
+            "no sshd with the standard configuration runs here, so no login can be tested",
+            "start it (systemctl start ssh), or: jailctl setup --no-login-test",
+        )
 
 
 def clean(provision: Provision) -> None:
