@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from ..errors import JailkitError
-from ..kernel import cgroup
+from ..kernel import cgroup, proc
 
 _BUSCTL = "/usr/bin/busctl"
 
@@ -35,6 +35,24 @@ def group(uid: int) -> str:
     """Directory of the jail's own control group, or "" on a systemd host (the scope ends by itself)."""
     base = cgroup.base()
     return "" if systemd() or not base else f"{base}/{uid}"
+
+
+def evict(uid: int) -> None:
+    """End what an earlier jail of ``uid`` left in its place: a keeper whose record was lost or damaged. Only the user's
+    own processes: the group also holds sshd's, which may be the very login that we are starting for."""
+    path = f"/sys/fs/cgroup/user.slice/user-{uid}.slice/jailctl-{uid}.scope" if systemd() else group(uid)
+    for _ in range(500):
+        left = [pid for pid in cgroup.members(path) if proc.has_uid(pid, uid)] if path else []
+        if not left:
+            return
+        for pid in left:
+            start = proc.start_time(pid)
+            fd = proc.open_same(pid, start) if start is not None else None
+            if fd is not None:
+                proc.send(fd, 9)
+                proc.wait(fd, 1.0)
+                os.close(fd)
+    raise JailkitError("busy.processes", f"processes of an earlier jail of uid {uid} do not end", f"ps -fu {uid}")
 
 
 def _scope(uid: int, pid: int) -> None:

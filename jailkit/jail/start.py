@@ -50,6 +50,7 @@ def start(paths: Paths, name: str, forever: bool = False) -> Record:
         found = runtime.running(paths, recipe.uid)
         if found is not None:
             return found
+        slices.evict(recipe.uid)
         runtime.clear(paths, recipe.uid, recipe.user)
         runtime.prepare(paths, recipe.uid, recipe.gid, recipe.user)
         return _start(paths, recipe, forever)

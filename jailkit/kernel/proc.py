@@ -76,16 +76,19 @@ def wait(pidfd: int, seconds: float) -> bool:
 def of_uid(uid: int) -> Iterator[int]:
     """Pids of all processes, in this pid namespace and below, one of whose ids is ``uid``. Zombies are left out."""
     for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        try:
-            with open(f"/proc/{entry}/status", "rb") as file:
-                lines = file.read(1024).split(b"\n")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        fields = {line.split(b":")[0]: line.split()[1:] for line in lines if b":" in line}
-        if fields.get(b"State", [b"Z"])[0] != b"Z" and str(uid).encode() in fields.get(b"Uid", []):
+        if entry.isdigit() and has_uid(int(entry), uid):
             yield int(entry)
+
+
+def has_uid(pid: int, uid: int) -> bool:
+    """Whether ``pid`` is a process, not a zombie, one of whose four user ids is ``uid`` (proc_pid_status(5))."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            lines = file.read(1024).split(b"\n")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    fields = {line.split(b":")[0]: line.split()[1:] for line in lines if b":" in line}
+    return fields.get(b"State", [b"Z"])[0] != b"Z" and str(uid).encode() in fields.get(b"Uid", [])
 
 
 def fresh_session_keyring() -> None:

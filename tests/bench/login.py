@@ -48,7 +48,7 @@ class Bench:
         h.jailctl("start", "bench")
         shown = json.loads(h.jailctl("show", "bench", "--json").stdout)
         uid, gid, _ = h.ids("bench")
-        keeper = next(p for p in h.processes() if p.name == "keeper").inner_pid
+        keeper = next(p for p in h.processes() if p.name == "keeper").inner_pids[1]
         task = {
             "user": "bench", "uid": uid, "gid": gid, "hook": "/opt/jailctl/libexec/hook", "count": self.args.count,
             "as_user": {
