@@ -31,9 +31,14 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+def _bytes(password: str) -> bytes:
+    # as it was typed: what is not UTF-8 came through surrogateescape
+    return password.encode(errors="surrogateescape")
+
+
 def require_valid(password: str) -> None:
     """Raise ``invalid.password`` unless it is one line of 1 to 512 bytes."""
-    if not password or len(password.encode()) > 512 or any(char in password for char in "\0\r\n"):
+    if not password or len(_bytes(password)) > 512 or any(char in password for char in "\0\r\n"):
         raise JailkitError("invalid.password", "a password is one line of 1 to 512 bytes", "give it on standard input")
 
 
@@ -61,5 +66,5 @@ def matches(password: str, hashed: str) -> bool:
 
 def _crypt(password: str, setting: bytes) -> str | None:
     data = ctypes.create_string_buffer(_SIZE)
-    result: bytes | None = _library().crypt_rn(password.encode(), setting, data, _SIZE)
+    result: bytes | None = _library().crypt_rn(_bytes(password), setting, data, _SIZE)
     return result.decode() if result and not result.startswith(b"*") else None
