@@ -116,25 +116,35 @@ class _Writer:
         self._linked: dict[int, str] = {}
 
     def directory(self, tar: tarfile.TarFile, fd: int, name: str) -> None:
-        tar.addfile(self._info(name, os.fstat(fd), tarfile.DIRTYPE))
-        stack: list[tuple[int, str, Iterator[str]]] = [(os.dup(fd), name, iter(sorted(os.listdir(fd))))]
+        status = os.fstat(fd)
+        tar.addfile(self._info(name, status, tarfile.DIRTYPE))
+        mode = stat.S_IMODE(status.st_mode)
+        os.fchmod(fd, mode | 0o700)
+        stack: list[tuple[int, str, Iterator[str], int | None]] = []
+        stack.append((os.dup(fd), name, iter(sorted(os.listdir(fd))), mode))
         try:
             while stack:
-                parent, base, entries = stack[-1]
+                parent, base, entries, restore = stack[-1]
                 entry = next(entries, None)
                 if entry is None:
+                    if restore is not None:
+                        os.fchmod(parent, restore)
                     os.close(stack.pop()[0])
                     continue
                 child = self._entry(tar, parent, entry, f"{base}/{entry}")
                 if child is not None:
-                    stack.append((child, f"{base}/{entry}", iter(sorted(os.listdir(child)))))
+                    stack.append((child[0], f"{base}/{entry}", iter(sorted(os.listdir(child[0]))), child[1]))
         finally:
-            for descriptor, _, _ in stack:
+            for descriptor, *_ in stack:
                 os.close(descriptor)
 
-    def _entry(self, tar: tarfile.TarFile, parent: int, entry: str, name: str) -> int | None:
-        """Add one name; the descriptor of a directory, whose content comes next, else None."""
-        status = os.stat(entry, dir_fd=parent, follow_symlinks=False)
+    def _entry(self, tar: tarfile.TarFile, parent: int, entry: str, name: str) -> tuple[int, int | None] | None:
+        """Add one name. Return the descriptor of a directory, whose content comes next, and its mode to be restored."""
+        try:
+            status = os.stat(entry, dir_fd=parent, follow_symlinks=False)
+        except PermissionError:  # in somebody else's directory
+            self._skip(name)
+            return None
         if status.st_dev != self._device:
             self._skip(name)
         elif stat.S_ISLNK(status.st_mode):
@@ -142,43 +152,49 @@ class _Writer:
             info.linkname = os.readlink(entry, dir_fd=parent)
             tar.addfile(info)
         elif stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
-            fd = self._open(parent, entry, status, name)
-            if fd is None:
+            opened = self._open(parent, entry, status)
+            if opened is None:
+                self._skip(name)
                 return None
+            fd, restore = opened
             if stat.S_ISDIR(os.fstat(fd).st_mode):
                 tar.addfile(self._info(name, status, tarfile.DIRTYPE))
-                return fd
+                return fd, restore
             with os.fdopen(fd, "rb") as file:
-                self._file(tar, file, name)
+                self._file(tar, file, name, status)
+                if restore is not None:
+                    os.fchmod(fd, restore)
         else:
             self._skip(name)
         return None
 
-    def _open(self, parent: int, entry: str, status: os.stat_result, name: str) -> int | None:
-        try:
-            return os.open(entry, _FLAGS, dir_fd=parent)
-        except PermissionError:
-            if status.st_uid != self._uid:  # a hard link to somebody's secret, or root's own: not the user's to read
-                self._skip(name)
+    def _open(self, parent: int, entry: str, status: os.stat_result) -> tuple[int, int | None] | None:
+        """A descriptor, and the mode to set again when it was read; None for what is not the user's to read, such as a
+        hard link to somebody's secret."""
+        mode, needs = stat.S_IMODE(status.st_mode), 0o500 if stat.S_ISDIR(status.st_mode) else 0o400
+        if status.st_uid != self._uid or mode & needs == needs:
+            try:
+                return os.open(entry, _FLAGS, dir_fd=parent), None
+            except PermissionError:
                 return None
-        # the user's own, with a mode that keeps her out; it is deleted next, and the archive has the old mode
-        os.chmod(entry, stat.S_IMODE(status.st_mode) | 0o700, dir_fd=parent)
-        return os.open(entry, _FLAGS, dir_fd=parent)
+        # the user's own, with a mode that keeps her out
+        os.chmod(entry, mode | 0o700, dir_fd=parent)
+        return os.open(entry, _FLAGS, dir_fd=parent), mode
 
-    def _file(self, tar: tarfile.TarFile, file: BinaryIO, name: str) -> None:
+    def _file(self, tar: tarfile.TarFile, file: BinaryIO, name: str, seen: os.stat_result) -> None:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             self._skip(name)
             return
         first = self._linked.get(status.st_ino) if status.st_nlink > 1 else None
         if first is not None:
-            info = self._info(name, status, tarfile.LNKTYPE)
+            info = self._info(name, seen, tarfile.LNKTYPE)
             info.linkname = first
             tar.addfile(info)
             return
         if status.st_nlink > 1:
             self._linked[status.st_ino] = name
-        info = self._info(name, status, tarfile.REGTYPE)
+        info = self._info(name, seen, tarfile.REGTYPE)
         info.size = status.st_size
         tar.addfile(info, _Exactly(file, status.st_size))  # type: ignore[arg-type]
         self.files += 1
