@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from jailkit.kernel.beneath import remove_tree
 from jailkit.paths import Paths
 
 TREE = Path(__file__).resolve().parents[2]
@@ -32,4 +33,4 @@ def rooted() -> Iterator[Paths]:
             path.chmod(0o755 if path.is_dir() else 0o644)
         yield paths
     finally:
-        shutil.rmtree(root)
+        remove_tree(root)  # shutil's is recursive, and some trees are deep

@@ -16,7 +16,7 @@ from jailkit.kernel.beneath import remove_tree
 from jailkit.provision import archive, files, homes, mounts, resolve
 from tests.unit.rooted import rooted
 
-UID = 54321
+UID = 54777
 SECRET = "canary-content"
 
 
