@@ -6,6 +6,7 @@ A verb's module is imported when the verb is called, so ``jailctl --help`` costs
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -30,6 +31,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Check this host and every jail, with the command that mends each finding."),
     "completion": ("completion", "Print the completion script for bash, zsh or fish."),
 }
+
+_COMPLETE = "_JAILCTL_COMPLETE"
+"""What click's completion scripts set, beside COMP_WORDS."""
 
 _EXAMPLES = """
 sudo jailctl setup                              once on each host
@@ -88,9 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     except JailkitError as error:
         return fail(settings, error)
     except BrokenPipeError:
-        # `jailctl list | head`: the reader has what it wanted. Point stdout elsewhere, as Python flushes it at exit
-        sys.stdout = open("/dev/null", "w", encoding="ascii")
-        return 0
+        return _reader_gone()
     except (KeyboardInterrupt, click.Abort):
         print("\njailctl: stopped; the next run finishes or undoes what was begun", file=sys.stderr)
         return EXIT_INTERRUPT
@@ -100,13 +102,26 @@ def main(arguments: list[str] | None = None) -> int:
         return fail(settings, _bug(error))
 
 
+def _reader_gone() -> int:
+    """`jailctl list | head`: the reader has what it wanted. Python flushes stdout at exit, so it is pointed
+    elsewhere."""
+    sys.stdout = open("/dev/null", "w", encoding="ascii")
+    return 0
+
+
 def _run(words: list[str], settings: Settings) -> int:
-    if not words:
+    if not words and _COMPLETE not in os.environ:
         print(cli.get_help(click.Context(cli, info_name="jailctl", **cli.context_settings)), file=sys.stderr)
         return EXITS["usage"][0]
+    if _COMPLETE in os.environ:
+        cli.main(words, "jailctl", complete_var=_COMPLETE)  # answers the shell and exits
     try:
-        result = cli.main(words, prog_name="jailctl", standalone_mode=False, obj=settings)
+        # not cli.main(): that makes its own ends of a reader that went away, and of ^C
+        with cli.make_context("jailctl", list(words), obj=settings) as context:
+            result = cli.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "jailctl"
         return fail(settings, JailkitError("usage.arguments", error.format_message().rstrip("."), f"{where} --help"))

@@ -97,7 +97,7 @@ def _session(session: Session) -> dict[str, Any]:
         "pid": session.pid,
         "service": session.service,
         "from": session.rhost,
-        "tty": session.tty,
+        "terminal": session.tty,
         "since": session.time,
         "auth": [_method(line) for line in session.auth.splitlines()],
     }
@@ -154,7 +154,8 @@ def _print(settings: Settings, jail: JailInfo, facts: dict[str, Any]) -> None:
         say(settings, "\nSessions")
         names = {key["fingerprint"]: key["comment"] for key in facts["keys"]}
         rows = [
-            (s["service"], s["from"], s["tty"], _time(s["since"]), s["pid"], _by(s, names)) for s in facts["sessions"]
+            (s["service"], s["from"], s["terminal"], _time(s["since"]), s["pid"], _by(s, names))
+            for s in facts["sessions"]
         ]
         table(("service", "from", "terminal", "since", "process", "by"), rows)
     elif jail.state == "running":

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ..errors import JailkitError
 from ..paths import Paths
-from . import steps, verify
+from . import gates, steps, verify
 from .steps import Provision, Step
 
 Progress = Callable[[str], None]
@@ -42,8 +42,8 @@ def all_steps(paths: Paths, provision: Provision, scripts: dict[str, str], templ
         steps.Options(paths),
         steps.Image(paths, template),
         steps.Completion(scripts),
-        steps.Pam(paths),
-        steps.Sshd(paths),
+        gates.Pam(paths),
+        gates.Sshd(paths),
     ]
 
 

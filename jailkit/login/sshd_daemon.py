@@ -15,6 +15,7 @@ from .run import run
 from .sshd_config import CONFIG
 
 _SYSTEMCTL = "/usr/bin/systemctl"
+_PID_FILE = "/run/sshd.pid"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def running() -> Daemon | None:
             if status == 0 and values.get("ActiveState") == "active":
                 return Daemon(int(values.get("MainPID") or 0), unit)
     try:
-        pid = int(_read(sshd.effective().get("pidfile", "/run/sshd.pid")))
+        pid = int(_read(sshd.effective().get("pidfile", _PID_FILE)))
     except (OSError, ValueError, JailkitError):
         return None
     return Daemon(pid, "") if _is_sshd(pid) else None
@@ -88,8 +89,26 @@ def reload(daemon: Daemon) -> None:
     pidfd = proc.open_same(daemon.pid, start) if start is not None and _is_sshd(daemon.pid) else None
     if pidfd is None:
         raise JailkitError("host.sshd-reload", "sshd ended meanwhile", "start it, then: jailctl setup")
+    # at SIGHUP it removes its pid file, closes its sockets and executes itself anew, under the same pid
+    pid_file = sshd.effective().get("pidfile", _PID_FILE)
+    before = _identity(pid_file)
     proc.send(pidfd, signal.SIGHUP)
     os.close(pidfd)
+    end = time.monotonic() + 5.0
+    while _identity(pid_file) in (None, before) or running() is None:
+        if time.monotonic() > end:
+            raise JailkitError(
+                "host.sshd-reload", "sshd has not come back after SIGHUP", f"{sshd.SSHD} -t; start it again"
+            )
+        time.sleep(0.02)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def address() -> tuple[str, int]:

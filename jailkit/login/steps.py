@@ -16,10 +16,9 @@ from ..errors import JailkitError
 from ..image import store
 from ..kernel.beneath import remove_tree
 from ..paths import GROUP, Paths
-from . import pam, sshd, sshd_daemon
 from .render import shipped
 from .run import run
-from .sshd_config import CONFIG, FRAGMENT
+from .text import read, write
 
 
 @dataclass(frozen=True)
@@ -173,15 +172,15 @@ class Options(Step):
         return os.path.lexists(self._paths.config)
 
     def apply(self) -> None:
-        _write(self._paths.config, self._text(), 0o644)
+        write(self._paths.config, self._text(), 0o644)
 
     def _text(self) -> str:
-        return _read(shipped(self._paths, "jailctl.toml"))
+        return read(shipped(self._paths, "jailctl.toml"))
 
     def remove(self) -> str:
         if not self.done():
             return ""
-        if _read(self._paths.config) != self._text():
+        if read(self._paths.config) != self._text():
             return f"kept: {self._paths.config} (it was edited)"
         os.unlink(self._paths.config)
         return ""
@@ -246,7 +245,7 @@ class Completion(Step):
         return {self.places[shell]: text for shell, text in self._scripts.items()}
 
     def done(self) -> bool:
-        return all(os.path.isfile(path) and _read(path) == text for path, text in self.files().items())
+        return all(os.path.isfile(path) and read(path) == text for path, text in self.files().items())
 
     def there(self) -> bool:
         return any(os.path.lexists(path) for path in self.files())
@@ -254,7 +253,7 @@ class Completion(Step):
     def apply(self) -> None:
         for path, text in self.files().items():
             os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-            _write(path, text, 0o644)
+            write(path, text, 0o644)
 
     def remove(self) -> str:
         for path in self.files():
@@ -263,139 +262,6 @@ class Completion(Step):
             with contextlib.suppress(OSError):  # only where we were the first
                 os.removedirs(os.path.dirname(path))
         return ""
-
-
-class Pam(Step):
-    id = "pam"
-    what = f"install {pam.PROFILE} and run pam-auth-update"
-    why = "every session of a jailed user has to be admitted by the hook, whichever service opens it"
-
-    def __init__(self, paths: Paths) -> None:
-        self._paths = paths
-
-    def files(self) -> dict[str, str]:
-        return {pam.PROFILE: pam.profile(self._paths)}
-
-    def check(self) -> None:
-        for program in (self._paths.hook, self._paths.door, self._paths.keeper):
-            if not os.access(program, os.X_OK):
-                raise JailkitError(
-                    "missing.program", f"{program} is missing", "run ./install (in the source tree) first"
-                )
-
-    def done(self) -> bool:
-        current = os.path.isfile(pam.PROFILE) and _read(pam.PROFILE) == pam.profile(self._paths)
-        return current and pam.installed(self._paths)
-
-    def there(self) -> bool:
-        return os.path.lexists(pam.PROFILE) or bool(pam.present(self._paths))
-
-    def apply(self) -> None:
-        self._before = _read(pam.PROFILE) if os.path.isfile(pam.PROFILE) else None
-        try:
-            pam.install(self._paths)
-        except BaseException:
-            self.revert()
-            raise
-
-    def revert(self) -> None:
-        if self._before is None:
-            self.remove()
-        else:
-            pam.write_profile(self._before)
-            pam.update(["--package", "--enable", "jailctl"])
-
-    def remove(self) -> str:
-        pam.remove(self._paths)
-        return ""
-
-
-class Sshd(Step):
-    """Fragment and reload are one step: what is on the disk and what the daemon holds must not differ for long."""
-
-    id = "sshd"
-    what = f"install {FRAGMENT}, checked by sshd -t and sshd -T, and reload sshd"
-    why = "a jailed user gets the door and nothing else of sshd: no forwarding, no subsystem outside, no rc file"
-
-    def __init__(self, paths: Paths) -> None:
-        self._paths = paths
-        self.note = ""
-
-    def files(self) -> dict[str, str]:
-        return {FRAGMENT: sshd.fragment(self._paths)}
-
-    def check(self) -> None:
-        sshd.require_include()
-        settings = sshd.effective()
-        if settings.get("usepam") != "yes":
-            raise JailkitError(
-                "host.sshd-usepam",
-                "sshd has UsePAM no: the hook would never be called, and every jailed login be refused",
-                f"set 'UsePAM yes' in {CONFIG}",
-            )
-        try:
-            members = grp.getgrnam(GROUP).gr_mem
-        except KeyError:
-            members = []
-        sshd.check_candidate(self._paths, sshd.fragment(self._paths), members[:12])
-
-    def done(self) -> bool:
-        return os.path.isfile(FRAGMENT) and _read(FRAGMENT) == sshd.fragment(self._paths)
-
-    def there(self) -> bool:
-        return os.path.lexists(FRAGMENT)
-
-    def apply(self) -> None:
-        self._before = _read(FRAGMENT) if os.path.isfile(FRAGMENT) else None
-        _write(FRAGMENT, sshd.fragment(self._paths), 0o644)
-        try:
-            self.note = self._reload()
-        except BaseException:
-            self.revert()
-            raise
-
-    def revert(self) -> None:
-        if self._before is None:
-            self.remove()
-        else:
-            _write(FRAGMENT, self._before, 0o644)
-            self._reload()
-
-    def remove(self) -> str:
-        try:
-            os.unlink(FRAGMENT)
-        except FileNotFoundError:
-            return ""
-        return self._reload()
-
-    def _reload(self) -> str:
-        daemon = sshd_daemon.running()
-        if daemon is None:
-            return "no sshd with the standard configuration runs: it reads the new one when it starts"
-        sshd_daemon.reload(daemon)
-        return ""
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
-
-
-def _write(path: str, text: str, mode: int) -> None:
-    """Replace ``path`` atomically. The name in between begins with a dot: sshd's ``Include *.conf`` does not see it."""
-    directory, _, name = path.rpartition("/")
-    temporary = f"{directory}/.{name}.{os.urandom(6).hex()}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _listed(directory: str) -> list[str]:
