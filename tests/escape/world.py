@@ -1,0 +1,142 @@
+"""What the tests share: an account with a jail beside one without, things to be found outside, looks at both."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..host import Host, wait_for
+from ..host.observe import Seen
+from ..ways.people import make_jailed, make_plain
+
+FREE = "freeman"
+"""An ordinary account of the host, whom jailkit must neither confine nor disturb."""
+DULL = "This account is not available at the moment."
+
+
+def free(host: Host) -> str:
+    """The ordinary account, made when it is first asked for."""
+    if f"\n{FREE}:" not in (host.root / "etc/passwd").read_text():
+        make_plain(host, FREE)
+    return FREE
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two users of one host: ``tenant`` has a jail, ``free`` has none."""
+
+    host: Host
+    tenant: str
+    free: str
+
+    def home(self, user: str) -> Path:
+        """As seen from outside the host."""
+        return self.host.root / "home" / user
+
+    def give(self, user: str, name: str, content: str | bytes, mode: int = 0o644) -> str:
+        """Put a file of the user's own into her home; return its path there."""
+        path = self.home(user) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.chmod(mode)
+        uid, gid, _ = self.host.ids(user)
+        for each in (path, *path.relative_to(self.home(user)).parents[:-1]):
+            os.chown(self.home(user) / each, uid, gid)
+        return f"/home/{user}/{name}"
+
+
+def pair(host: Host, tenant: str, *options: str) -> Pair:
+    """``options`` are add-user's."""
+    make_jailed(host, tenant, *options)
+    return Pair(host, tenant, free(host))
+
+
+class Flag:
+    """A path on the host that everybody there may write, with a name that nobody can guess: what runs outside can raise
+    it. The jail has a /var/tmp of its own, so what runs inside cannot, whatever it does."""
+
+    def __init__(self, host: Host) -> None:
+        self.path = f"/var/tmp/flag-{secrets.token_hex(8)}"
+        self._seen = host.root / self.path.lstrip("/")
+
+    def raised(self) -> bool:
+        return self._seen.exists()
+
+    def text(self) -> str:
+        return self._seen.read_text()
+
+    def lower(self) -> None:
+        """Show that it was up, and take it down for the next."""
+        self._seen.unlink()
+
+
+class Secret:
+    """A file outside with random content, for everybody to read who can reach it. ``intact``: nobody wrote to it."""
+
+    def __init__(self, host: Host, directory: str = "/srv") -> None:
+        self.path = f"{directory}/secret-{secrets.token_hex(8)}"
+        self.text = secrets.token_hex(16)
+        self._seen = host.root / self.path.lstrip("/")
+        self._seen.write_text(self.text + "\n")
+        self._seen.chmod(0o666)
+
+    @property
+    def intact(self) -> bool:
+        return self._seen.read_text() == self.text + "\n"
+
+
+def keeper(host: Host, user: str) -> Seen:
+    """Pid 1 of the user's running jail, seen from outside."""
+    uid = host.ids(user)[0]
+    for process in host.processes():
+        if process.uids[0] == uid and process.inner_pid == 1 and len(process.inner_pids) > 1:
+            return process
+    raise AssertionError(f"no jail of {user} runs")
+
+
+def in_jail(host: Host, process: Seen, user: str) -> bool:
+    """Root directory and all namespaces are those of the user's jail, nothing of the host's rights is left."""
+    first, init = keeper(host, user), host.processes()[0]
+    return (
+        process.root == first.root != init.root
+        and process.namespaces == first.namespaces
+        and not set(process.namespaces.values()) & set(init.namespaces.values())
+        and set(process.caps.values()) == {0}
+        and process.no_new_privs
+    )
+
+
+def outside(host: Host, user: str) -> list[Seen]:
+    """Processes of the user's uid outside her jail, sshd's own children and the door's parent aside, which cannot be
+    traced (not dumpable: /proc gives them to root)."""
+    uid, init = host.ids(user)[0], host.processes()[0]
+    found = []
+    for process in host.processes():
+        if uid not in process.uids or process.namespaces["user"] != init.namespaces["user"]:
+            continue
+        try:
+            untraceable = os.stat(f"/proc/{process.pid}/environ").st_uid == 0
+        except FileNotFoundError:
+            continue
+        if not (untraceable and process.name in ("sshd", "door")):
+            found.append(process)
+    return found
+
+
+def sleeper(host: Host, seconds: str) -> Seen:
+    """The process ``sleep SECONDS``, waited for."""
+    found: list[Seen] = []
+
+    def look() -> bool:
+        found[:] = [process for process in host.processes() if process.argv == ("sleep", seconds)]
+        return bool(found)
+
+    wait_for(look, 10, lambda: f"no sleep {seconds}; the log says:\n" + "\n".join(host.syslog()[-12:]))
+    return found[0]
+
+
+def lines_since(host: Host, mark: int, tag: str) -> list[str]:
+    """Log lines of one of our programs from number ``mark`` on (``len(host.syslog())`` before)."""
+    return [line for line in host.syslog()[mark:] if f"{tag}[" in line]
