@@ -17,13 +17,14 @@ def spec_text(spec: JailSpec, old: str = "") -> str:
     except TOMLKitError:
         document = tomlkit.document()
     values = {"user": spec.user, "template": spec.template, **spec.model_dump(exclude_defaults=True)}
+    have = document.unwrap()
     for key in [key for key in document if key not in values]:
         del document[key]
     for key, value in values.items():
         item = tomlkit.item(value)
         if isinstance(item, tomlkit.items.Array):
             item.multiline(True)
-        if key not in document or document[key].unwrap() != value:
+        if key not in have or have[key] != value:
             document[key] = item
     text = tomlkit.dumps(document).lstrip("\n")
     return text if text.partition("\n")[0].strip() == MARK else f"{MARK}\n{text}"

@@ -194,6 +194,8 @@ def test_a_written_spec_reads_back_and_keeps_comments_and_order() -> None:
     assert "keys" not in again
     assert load.parse(JailSpec, again, "x", "invalid.spec").linger == 9
     assert write.spec_text(spec, edited) == edited
+    taken = JailSpec(user="bob", existing=True)
+    assert write.spec_text(taken, write.spec_text(taken)) == write.spec_text(taken)
 
 
 def test_differences_name_field_and_both_values() -> None:
