@@ -144,7 +144,11 @@ def _run(stage: str, recipe: Recipe) -> None:
 def _home(stage: str, root: str, recipe: Recipe) -> None:
     """The home at its own path. The host's directory is opened once, not followed if it is a link, and checked as
     what it is then; the directories above it are root's (:func:`check`)."""
-    fd = os.open(recipe.home, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fd = os.open(recipe.home, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:  # ENOTDIR: a link, or a file
+        text = f"the home {recipe.home} is not there as a directory: {error.strerror}"
+        raise JailkitError("missing.home", text, f"ls -ld {recipe.home}; findmnt -T {recipe.home}") from None
     try:
         owner = os.fstat(fd).st_uid
         if owner != recipe.uid:

@@ -124,7 +124,7 @@ def _child(report: int, body: object) -> None:
     except JailkitError as error:
         os.write(report, f"error {error.code}|{error.message}|{error.hint}\n".encode())
     except BaseException as error:  # noqa: BLE001 - a forked child must not unwind into its parent's code
-        os.write(report, f"error jail.start|{type(error).__name__}: {error}|\n".replace("\n", " ").encode() + b"\n")
+        os.write(report, f"error jail.start|{type(error).__name__}: {error}".replace("\n", " ").encode() + b"\n")
     finally:
         os._exit(status)
 
