@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..login.setup import Outcome
-    from ..login.steps import Step
+    from ..login.steps import Provision, Step
+    from ..paths import Paths
 
 _EXAMPLES = """
 jailctl setup --dry-run          what would be done and why, and the files that would be written
@@ -41,7 +42,7 @@ _WORDS = {"already": "is there", "planned": "would", "done": "done", "undone": "
 )
 def command(settings: Settings, dry_run: bool, undo: bool, login_test: bool | None) -> None:
     from ..errors import JailkitError
-    from ..login import setup, verify
+    from ..login import setup
     from ..paths import Paths
     from .completion import SHELLS, script
     from .provisioning import for_setup
@@ -51,29 +52,39 @@ def command(settings: Settings, dry_run: bool, undo: bool, login_test: bool | No
     paths = Paths(settings.root)
     provision = for_setup(paths)
     steps = setup.all_steps(paths, provision, {shell: script(shell) for shell in SHELLS})
-    tested = ""
     with Progress(settings, "looking at this host") as progress:
-
-        def test(changed: bool) -> str | None:
-            nonlocal tested
-            if login_test is False or (login_test is None and not changed):
-                return (
-                    None
-                    if login_test is None
-                    else "no login was tested (--no-login-test): jailctl setup --login-test does it"
-                )
-            tested = verify.login(paths, provision, progress.step)
-            return None
-
-        if login_test is not False and not undo and not dry_run:
-            verify.require_sshd()
+        test = _LoginTest(paths, provision, login_test, progress)
         if undo:
             outcome = setup.undo(steps, provision, progress.step)
         elif dry_run:
             outcome = setup.plan(steps)
         else:
             outcome = setup.apply(steps, progress.step, test)
-    _report(settings, steps, outcome, tested, dry_run)
+    _report(settings, steps, outcome, test.where, dry_run)
+
+
+class _LoginTest:
+    """wanted: True always, False never, None if something was changed. where: it was made there, or ""."""
+
+    def __init__(self, paths: Paths, provision: Provision, wanted: bool | None, progress: Progress) -> None:
+        self._paths, self._provision, self._wanted, self._progress = paths, provision, wanted, progress
+        self.where = ""
+
+    def require(self, changed: bool) -> None:
+        from ..login import verify
+
+        if self._due(changed):
+            verify.require_sshd()
+
+    def run(self, changed: bool) -> str | None:
+        from ..login import verify
+
+        if self._due(changed):
+            self.where = verify.login(self._paths, self._provision, self._progress.step)
+        return None if self._wanted is not False else "no login was tested: jailctl setup --login-test does it"
+
+    def _due(self, changed: bool) -> bool:
+        return changed if self._wanted is None else self._wanted
 
 
 def _report(settings: Settings, steps: Sequence[Step], outcome: Outcome, tested: str, dry_run: bool) -> None:

@@ -109,6 +109,8 @@ def _running(host: Host) -> list[Finding]:
     daemon = sshd_daemon.running()
     if daemon is None:
         return [warn("no sshd with the standard configuration runs here", "systemctl start ssh")]
+    if os.path.exists(FRAGMENT) and not sshd_daemon.has_read(FRAGMENT):
+        return [fail(f"{daemon} has not read its configuration since {FRAGMENT} was changed", _SETUP)]
     return ok(str(daemon))
 
 

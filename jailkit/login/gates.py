@@ -88,7 +88,8 @@ class Sshd(Step):
         sshd.check_candidate(self._paths, sshd.fragment(self._paths), members[:12])
 
     def done(self) -> bool:
-        return os.path.isfile(FRAGMENT) and read(FRAGMENT) == sshd.fragment(self._paths)
+        current = os.path.isfile(FRAGMENT) and read(FRAGMENT) == sshd.fragment(self._paths)
+        return current and sshd_daemon.has_read(FRAGMENT)
 
     def there(self) -> bool:
         return os.path.lexists(FRAGMENT)

@@ -12,6 +12,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ..errors import JailkitError
 from ..paths import Paths
@@ -54,11 +55,22 @@ def plan(all_of: Sequence[Step]) -> Outcome:
     return Outcome({step.id: "already" if step.done() else "planned" for step in all_of})
 
 
-def apply(all_of: Sequence[Step], progress: Progress, test: Callable[[bool], str | None]) -> Outcome:
-    """Apply what is not done, then ``test(changed)`` a login; it returns a note, or raises. If anything fails, what
-    this run has applied is reverted, latest first."""
+class Test(Protocol):
+    """The login test, or that there is none. changed: whether this run changes anything."""
+
+    def require(self, changed: bool) -> None:
+        """Raise if it cannot be made; called before anything is changed."""
+
+    def run(self, changed: bool) -> str | None:
+        """Make it. Return a note, or raise."""
+
+
+def apply(all_of: Sequence[Step], progress: Progress, test: Test) -> Outcome:
+    """Apply what is not done, then test a login. If anything fails, what this run has applied is reverted, latest
+    first."""
     with locked():
         outcome = plan(all_of)
+        test.require("planned" in outcome.states.values())
         applied: list[Step] = []
         try:
             for step in all_of:
@@ -69,7 +81,7 @@ def apply(all_of: Sequence[Step], progress: Progress, test: Callable[[bool], str
                 applied.append(step)
                 outcome.states[step.id] = "done"
                 outcome.notes += filter(None, [getattr(step, "note", "")])
-            note = test(outcome.changed)
+            note = test.run(outcome.changed)
         except BaseException as error:
             _revert(applied, progress, error)
             raise

@@ -103,6 +103,18 @@ def reload(daemon: Daemon) -> None:
         time.sleep(0.02)
 
 
+def has_read(path: str) -> bool:
+    """Whether the daemon has started, or read its configuration again, since ``path`` was changed: it writes its pid
+    file at both. True where that cannot be told: it does not run, or has no pid file."""
+    daemon = running()
+    if daemon is None or daemon.unit == "ssh.socket":
+        return True
+    try:
+        return os.stat(sshd.effective().get("pidfile", _PID_FILE)).st_mtime_ns >= os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return True
+
+
 def _identity(path: str) -> tuple[int, int] | None:
     try:
         status = os.stat(path)

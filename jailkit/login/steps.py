@@ -130,6 +130,7 @@ class Directories(Step):
         self._provision.directories()
 
     def revert(self) -> None:
+        self._provision.forget()
         self._rmdirs()
 
     def remove(self) -> str:
@@ -259,8 +260,11 @@ class Completion(Step):
         for path in self.files():
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-            with contextlib.suppress(OSError):  # only where we were the first
-                os.removedirs(os.path.dirname(path))
+            directory = os.path.dirname(path)
+            with contextlib.suppress(OSError):  # as far as they are empty: we may have been the first there
+                while directory.startswith("/usr/local/share/"):
+                    os.rmdir(directory)
+                    directory = os.path.dirname(directory)
         return ""
 
 
