@@ -10,7 +10,7 @@ import pytest
 
 from .host import Host
 
-pytest_plugins = ["tests.mustwork"]
+pytest_plugins = ["tests.mustwork", "pytester"]
 
 
 def need_root() -> None:
