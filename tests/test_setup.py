@@ -78,7 +78,7 @@ def test_there_and_back(fresh_host: Host) -> None:
     for name in ("common-session", "common-session-noninteractive"):
         assert sessions(fresh_host, name)[-2:] == [
             "session [success=1 default=ignore] pam_succeed_if.so quiet user notingroup jailed",
-            "session required pam_exec.so quiet seteuid stdout /opt/jailctl/libexec/hook",
+            "session requisite pam_exec.so quiet seteuid stdout /opt/jailctl/libexec/hook",
         ]
     assert [row for row in accounts(fresh_host)[0].splitlines() if row.startswith("jailctl-test")] == []
     middle = tree(fresh_host)

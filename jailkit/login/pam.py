@@ -2,15 +2,15 @@
 common-session-noninteractive (every service of Debian that opens sessions takes in one of the two).
 
     session  [success=1 default=ignore]  pam_succeed_if.so quiet user notingroup jailed
-    session  required                    pam_exec.so quiet seteuid stdout /opt/jailctl/libexec/hook
+    session  requisite                   pam_exec.so quiet seteuid stdout /opt/jailctl/libexec/hook
 
 Why it is so, and fails closed:
 
 - The first line jumps over the second for whoever is *not* in the group. Anything else it may return (he is; the user
   is unknown; the module is broken or missing, which libpam turns into ``module_unknown``) is ignored, and the hook is
   reached.
-- ``required``: a hook that refuses, crashes, is missing or cannot be executed fails the session. Later modules still
-  run, but none can turn that into success.
+- ``requisite``: a hook that refuses, crashes, is missing or cannot be executed fails the session, and at once: no later
+  module runs, so whoever is refused reads our one line and not the message of the day below it.
 - The profile is "Additional", where pam-auth-update leaves a numeric jump as it is (it only replaces the word ``end``).
   libpam lets a jump end exactly behind the last module.
 - Priority -1024 puts it behind pam_unix (256), pam_systemd (0), pam_mkhomedir (0) and whatever mounts homes: logind
