@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from dataclasses import dataclass
@@ -135,6 +136,26 @@ def sleeper(host: Host, seconds: str) -> Seen:
 
     wait_for(look, 10, lambda: f"no sleep {seconds}; the log says:\n" + "\n".join(host.syslog()[-12:]))
     return found[0]
+
+
+@dataclass(frozen=True)
+class Finding:
+    check: str
+    seen: str
+    mend: str
+
+
+def failures(host: Host) -> list[Finding]:
+    """What doctor calls a failure, its exit status being the right one."""
+    done = host.jailctl("doctor", "--json", check=False)
+    found = [
+        Finding(check["id"], finding["seen"], finding["mend"])
+        for check in json.loads(done.stdout)["checks"]
+        for finding in check["findings"]
+        if finding["state"] == "fail"
+    ]
+    assert (done.returncode == 21) == bool(found), done
+    return found
 
 
 def lines_since(host: Host, mark: int, tag: str) -> list[str]:
