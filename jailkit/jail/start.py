@@ -4,7 +4,7 @@
     ----------------------------------            --------------------------------------------------
     unshare mounts, make them private
     fork inner ---------------------------------> become the user, keeping capabilities; unshare user
-    write its id maps, keep its descriptor        wait
+    write its id maps, keep its descriptor        wait (meanwhile the starter moves it into its control group)
     stage the root: image, /usr, home, tmpfs      .
     say "staged" -------------------------------> unshare mount, pid, uts, ipc, cgroup (net)
                                                   fork pid 1: proc, devpts, masks, hostname, no further user
@@ -38,9 +38,8 @@ _FOREVER = 0xFFFFFFFF
 def start(paths: Paths, name: str, forever: bool = False) -> Record:
     """Start the jail of ``name`` unless it runs; return its record.
 
-    forever: it outlives its last session (``jailctl start``). Raise ``missing.jail``, ``jail.disabled``,
-    ``jail.start``,
-    ``missing.image``, ``unsafe.*``."""
+    forever: it outlives its last session (``jailctl start``). Raise ``missing.jail``, ``missing.image``,
+    ``missing.home``, ``jail.disabled``, ``jail.start``, ``unsafe.*``."""
     recipe = recipes.load(paths, name)
     runtime.prepare(paths, recipe.uid, recipe.gid, recipe.user)
     with runtime.Locked(paths, recipe.uid):
@@ -59,29 +58,42 @@ def start(paths: Paths, name: str, forever: bool = False) -> Record:
 def _start(paths: Paths, recipe: Recipe, forever: bool) -> Record:
     stage.check(paths, recipe)
     result, result_in = os.pipe2(os.O_CLOEXEC)
+    adopted, adopted_in = os.pipe2(os.O_CLOEXEC)
     go_out, go = os.pipe2(os.O_CLOEXEC)
     builder = os.fork()
     if builder == 0:
-        os.close(result)
-        os.close(go)
-        _child(result_in, lambda: _build(paths, recipe, result_in, go_out))
-    os.close(result_in)
-    os.close(go_out)
+        for fd in (result, adopted_in, go):
+            os.close(fd)
+        _child(result_in, lambda: _build(paths, recipe, result_in, adopted, go_out))
+    for fd in (result_in, adopted, go_out):
+        os.close(fd)
     try:
-        answer = _read_all(result)
-        os.waitpid(builder, 0)
-        pid = _answer(recipe, answer)
-        record = _record(recipe, pid, forever)
-        try:
-            runtime.write_file(paths.record(recipe.uid), record.pack(), recipe.gid)
-            os.write(go, b"g")
-        except OSError as error:
-            runtime.clear(paths, recipe.uid, recipe.user)
-            raise JailkitError("io.record", f"cannot write {paths.record(recipe.uid)}: {error.strerror}") from None
+        answer = _read(result, line=True)
+        procs = ""
+        if answer.startswith(b"inner "):
+            # moving a process between control groups makes the kernel wait for a grace period, some 10 ms: meanwhile
+            # the builder stages the root, and pid 1 is born in its group
+            procs = slices.adopt(recipe.uid, int(answer[6:]))
+            os.write(adopted_in, b"a")
+            answer = _read(result)
+        record = _record(recipe, _answer(recipe, answer), procs, forever)
+        _publish(paths, recipe, record)
+        os.write(go, b"g")
         return record
     finally:
-        os.close(result)
-        os.close(go)
+        for fd in (result, adopted_in, go):
+            os.close(fd)
+        os.waitpid(builder, 0)
+
+
+def _publish(paths: Paths, recipe: Recipe, record: Record) -> None:
+    try:
+        runtime.write_file(paths.record(recipe.uid), record.pack(), recipe.gid)
+    except OSError as error:
+        runtime.clear(paths, recipe.uid, recipe.user)
+        raise JailkitError(
+            "io.record", f"cannot write {paths.record(recipe.uid)}: {error.strerror}", "df -h /run"
+        ) from None
 
 
 def _answer(recipe: Recipe, answer: bytes) -> int:
@@ -96,11 +108,10 @@ def _answer(recipe: Recipe, answer: bytes) -> int:
     return int(lines[0][4:])
 
 
-def _record(recipe: Recipe, pid: int, forever: bool) -> Record:
+def _record(recipe: Recipe, pid: int, procs: str, forever: bool) -> Record:
     start_time, userns = proc.start_time(pid), proc.namespace(pid, "user")
     if start_time is None or userns is None:
         raise JailkitError("jail.start", f"the keeper of {recipe.user} ended at once", "jailctl doctor")
-    procs = slices.adopt(recipe.uid, pid)
     linger = _FOREVER if forever or recipe.linger is None else recipe.linger
     host_network = recipe.network == "host"
     return Record(
@@ -129,7 +140,7 @@ def _child(report: int, body: object) -> None:
         os._exit(status)
 
 
-def _build(paths: Paths, recipe: Recipe, report: int, go: int) -> None:
+def _build(paths: Paths, recipe: Recipe, report: int, adopted: int, go: int) -> None:
     """The builder. A daemon's session and terminal, limits and keyring are not the jail's business."""
     os.setsid()
     os.chdir("/")
@@ -144,7 +155,8 @@ def _build(paths: Paths, recipe: Recipe, report: int, go: int) -> None:
     if inner == 0:
         os.close(ready)
         os.close(staged_in)
-        _child(report, lambda: _inner(paths, recipe, report, ready_in, staged, go, keeper))
+        _child(report, lambda: _inner(paths, recipe, report, ready_in, (staged, adopted), go, keeper))
+    os.write(report, f"inner {inner}\n".encode())
     os.close(ready_in)
     os.close(staged)
     try:
@@ -161,13 +173,14 @@ def _build(paths: Paths, recipe: Recipe, report: int, go: int) -> None:
         raise
 
 
-def _inner(paths: Paths, recipe: Recipe, report: int, ready: int, staged: int, go: int, keeper: int) -> None:
+def _inner(paths: Paths, recipe: Recipe, report: int, ready: int, waits: tuple[int, int], go: int, keeper: int) -> None:
     """Owner of the user namespace. Its own exit leaves pid 1 of the new pid namespace as the jail."""
     caps.become(recipe.uid, recipe.gid, keep_caps=True)
     namespaces.unshare(namespaces.NEWUSER)
     os.write(ready, b"r")
-    if os.read(staged, 1) != b"s":
-        raise OSError(10, "the builder ended")
+    for fd in waits:  # the root is staged; this process is in the jail's control group
+        if os.read(fd, 1) == b"":
+            raise OSError(10, "the builder or the starter ended")
     flags = namespaces.NEWNS | namespaces.NEWPID | namespaces.NEWUTS | namespaces.NEWIPC | namespaces.NEWCGROUP
     namespaces.unshare(flags | (namespaces.NEWNET if recipe.network == "none" else 0))
     pid = os.fork()
@@ -203,8 +216,9 @@ def seccomp_install(recipe: Recipe) -> None:
     syscall("seccomp", 1, 0, ctypes.byref(fprog))
 
 
-def _read_all(fd: int) -> bytes:
+def _read(fd: int, line: bool = False) -> bytes:
+    """All that comes until the other end is closed, or until the first line's end."""
     data = b""
-    while chunk := os.read(fd, 4096):
+    while not (line and data.endswith(b"\n")) and (chunk := os.read(fd, 1 if line else 4096)):
         data += chunk
     return data
