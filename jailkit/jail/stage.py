@@ -43,9 +43,8 @@ def inside(paths: Paths) -> str:
 
 
 def check(paths: Paths, recipe: Recipe) -> None:
-    """Refuse early, with a sentence, what the mounts would refuse with an errno; and refuse a root, a rendered file
-    or a home
-    below a directory that somebody else could swap: checked at each start, as a mode can change any day."""
+    """Refuse early, with a sentence, what the mounts would refuse with an errno; and refuse a root, a rendered file,
+    a home or a bind below a directory that somebody else could swap: at each start, as a mode can change any day."""
     if not os.path.isdir(recipe.root):
         raise JailkitError(
             "missing.image",
@@ -54,7 +53,8 @@ def check(paths: Paths, recipe: Recipe) -> None:
         )
     if not os.path.exists(paths.keeper):
         raise JailkitError("missing.keeper", f"{paths.keeper} is missing", "run ./install again")
-    for path in (recipe.root, f"{paths.jail(recipe.user)}/etc", os.path.dirname(recipe.home)):
+    above = [os.path.dirname(path) for path in (recipe.home, *recipe.binds)]  # they themselves may be somebody else's
+    for path in (recipe.root, f"{paths.jail(recipe.user)}/etc", *dict.fromkeys(above)):
         require_root_owned_chain(path)
     top = "/" + recipe.home.split("/")[1]
     if not os.path.isdir(recipe.root + top):
