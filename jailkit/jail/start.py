@@ -73,8 +73,11 @@ def _start(paths: Paths, recipe: Recipe, forever: bool) -> Record:
         if answer.startswith(b"inner "):
             # moving a process between control groups makes the kernel wait for a grace period, some 10 ms: meanwhile
             # the builder stages the root, and pid 1 is born in its group
-            procs = slices.adopt(recipe.uid, int(answer[6:]))
-            os.write(adopted_in, b"a")
+            try:
+                procs = slices.adopt(recipe.uid, int(answer[6:]))
+                os.write(adopted_in, b"a")
+            except (BrokenPipeError, ProcessLookupError):
+                pass  # the builder failed and has ended it: its answer says why
             answer = _read(result)
         record = _record(recipe, _answer(recipe, answer), procs, forever)
         _publish(paths, recipe, record)
