@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -341,6 +343,68 @@ def executed(name: str) -> list[list[str]]:
     change(add_plan, name, password="a b;$(touch /canary)")
     change(remove_plan, name)
     return seen
+
+
+def cli(calls: list[list[str]]) -> list[int]:
+    """Exit statuses of jailctl for many command lines, each in a child of its own that has imported it already."""
+    from jailkit.cli import add_user, remove_user, show, stop  # noqa: F401
+    from jailkit.cli import main as cli_main
+
+    statuses = []
+    for argv in calls:
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            null = os.open("/dev/null", os.O_RDWR)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+            sys.argv = ["jailctl", *argv]
+            status = 99
+            try:
+                status = cli_main.main()
+            except SystemExit as end:
+                status = end.code if isinstance(end.code, int) else int(end.code is not None)
+            finally:
+                os._exit(status)
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    return statuses
+
+
+def random_kills(name: str, rounds: int, seed: int) -> list[dict[str, Any]]:
+    """Kill an add, and whatever program it runs then, after a random time; look; let the next run end it."""
+    chance = random.Random(seed)
+    took = 0.0
+    for _ in range(2):  # the first one makes the image
+        started = time.monotonic()
+        change(add_plan, name, password="secret")
+        took = time.monotonic() - started
+        change(remove_plan, name)
+    results = []
+    for how in range(rounds):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                change(add_plan, name, password="secret")
+            finally:
+                os._exit(0)
+        time.sleep(chance.uniform(0, took * 1.3))
+        for victim in [pid, *children(pid)]:
+            os.kill(victim, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        seen = account(name)
+        result = {"at": how, "wrong": seen["wrong"], "there": seen["there"]}
+        finish(how, add_plan, name, password="secret")
+        change(add_plan, name, password="secret")
+        result["wrong"] += whole(name, password="secret")
+        change(remove_plan, name)
+        result["wrong"] += left_over(name)
+        results.append(result)
+    return results
+
+
+def children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
 
 
 if __name__ == "__main__":

@@ -84,6 +84,12 @@ def test_a095_killed_at_every_boundary_of_taking_an_account_and_giving_it_back(c
     assert all(outside not in result.get("login", "") for result in results)
 
 
+def test_a095_killed_at_random_moments_with_the_tool_that_runs_then(crash: Host) -> None:
+    results = inside(crash, "random_kills", name="rand", rounds=25, seed=20261124)
+    assert wrong(results) == []
+    assert {result["there"] for result in results} == {False, True}, "the moments were badly chosen"
+
+
 @pytest.mark.parametrize("place", ["/var/lib/jailctl", "/etc/jailctl", "/home"])
 def test_a_full_disk_is_told_and_undone(crash: Host, place: str) -> None:
     crash.run(["/bin/sh", "-c", "rm -rf /etc/skel/big && head -c 300000 /dev/zero > /etc/skel/big"], check=True)

@@ -34,7 +34,7 @@ def for_add(
     image = store.tagged(paths, spec.template)
     return Facts(
         name,
-        account=_account(paths, entry) if entry else None,
+        account=_account(entry, row is None) if entry else None,
         group=entry is None and accounts.group_exists(name),
         managed=_managed(row, spec),
         spec=have,
@@ -57,7 +57,7 @@ def for_remove(paths: Paths, config: Config, row: Row | None, name: str) -> Fact
     have, marked = _spec(paths, name)
     return Facts(
         name,
-        account=_account(paths, entry) if entry else None,
+        account=_account(entry, False) if entry else None,
         managed=_managed(row),
         spec=have,
         marked=marked,
@@ -84,8 +84,9 @@ def _spec(paths: Paths, name: str) -> tuple[dict[str, object] | None, bool]:
     return spec.model_dump(), marked
 
 
-def _account(paths: Paths, entry: accounts.Entry) -> Account:
-    others = [other for other in pwd.getpwall() if other.pw_name != entry.name]
+def _account(entry: accounts.Entry, foreign: bool) -> Account:
+    """foreign: it is not ours yet, so what else has its uid, its home or processes matters."""
+    others = [other for other in pwd.getpwall() if other.pw_name != entry.name] if foreign else []
     field = accounts.password_field(entry.name)
     kind = "unknown" if field is None else "empty" if not field else "locked" if field[0] in "*!" else "set"
     return Account(
@@ -99,7 +100,7 @@ def _account(paths: Paths, entry: accounts.Entry) -> Account:
         groups=tuple(accounts.groups_of(entry.name, entry.gid)),
         sharing=tuple(sorted(other.pw_name for other in others if other.pw_uid == entry.uid)),
         home_of=tuple(sorted(other.pw_name for other in others if _overlap(entry.home, other.pw_dir))[:_SHOWN]),
-        processes=tuple(sorted(proc.of_uid(entry.uid))[:_SHOWN]),
+        processes=tuple(sorted(proc.of_uid(entry.uid))[:_SHOWN]) if foreign else (),
         password=kind,
     )
 
@@ -107,9 +108,9 @@ def _account(paths: Paths, entry: accounts.Entry) -> Account:
 def _overlap(home: str, other: str) -> bool:
     """Whether one directory is the other or above it. Homes such as ``/`` and ``/nonexistent`` are nobody's."""
     mine, theirs = os.path.normpath(home), os.path.normpath(other or "/")
-    if theirs == "/" or not os.path.isdir(theirs):
+    if mine != theirs and not theirs.startswith(mine + "/"):
         return False
-    return mine == theirs or theirs.startswith(mine + "/")
+    return theirs != "/" and os.path.isdir(theirs)  # asked last: it may mount somebody's home
 
 
 def _home(path: str) -> Home:
