@@ -42,6 +42,7 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
 def command(settings: Settings, checks: tuple[str, ...]) -> int:
     from ..doctor import run
     from ..doctor.check import FAIL, OK, ORDER, WARN, Host
+    from ..doctor.check import count as plural
     from ..paths import Paths
 
     try:
@@ -60,7 +61,7 @@ def command(settings: Settings, checks: tuple[str, ...]) -> int:
         emit({"worst": worst, "checks": plain(results)})
     else:
         count = {state: sum(result.state == state for result in results) for state in ORDER}
-        say(settings, f"\n{count[OK]} ok, {count[WARN]} warnings, {count[FAIL]} failures")
+        say(settings, f"\n{count[OK]} ok, {plural(count[WARN], 'warning')}, {plural(count[FAIL], 'failure')}")
     return run.EXIT[worst]
 
 
