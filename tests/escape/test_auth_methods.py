@@ -1,7 +1,7 @@
 """Each method of authentication, as each may take another way through sshd and PAM.
 
-A hook in PAM's auth stack is not run for keys; a certificate brings a command of its own (force-command) and asks no key
-file. And none may tell strangers who is there (user enumeration). Attacks A068, A071.
+A hook in PAM's auth stack is not run for keys; a certificate brings a command of its own (force-command) and asks no
+key file. And none may tell strangers who is there (user enumeration). Attacks A068, A071.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def people(host: Host) -> Iterator[Pair]:
 def certify(host: Host, user: str, *options: str) -> list[str]:
     """A key that no file names, with a certificate for the user; the client's options that use it."""
     key = host.key(f"certified-{user}")
-    host.run(["/usr/bin/ssh-keygen", "-q", "-s", host.key("authority"), "-I", "test", "-n", user, *options, f"{key}.pub"],
-             check=True)  # fmt: skip
+    sign = ["/usr/bin/ssh-keygen", "-q", "-s", host.key("authority"), "-I", "test", "-n", user]
+    host.run([*sign, *options, f"{key}.pub"], check=True)
     return ["-o", f"CertificateFile={key}-cert.pub", "-i", key]
 
 
@@ -90,7 +90,8 @@ def test_a068_a_certificates_own_command_and_rights(people: Pair) -> None:
     host = people.host
     for user, works in ((people.free, True), (people.tenant, False)):
         flag = Flag(host)
-        options = certify(host, user, "-O", f"force-command=touch {flag.path}; hostname", "-O", "permit-port-forwarding")
+        own = ["-O", f"force-command=touch {flag.path}; hostname", "-O", "permit-port-forwarding"]
+        options = certify(host, user, *own)
         done = host.ssh(user, "id -un", key="/nonexistent", opts=options, port=PORT)
         assert done.stdout == ("testhost\n" if works else f"{user}\n")
         assert flag.raised() == works

@@ -3,9 +3,9 @@
 sshd_config(5): the first value found holds. Attack A067.
 
 What an earlier block can give back is forwarding (then the host's network is in reach, no process of hers) and, as sshd
-serves that itself, ``ForceCommand internal-sftp``: files outside. Nothing at login can see that: so setup refuses such a
-host and doctor fails on it, by name and line. All other values still end in the jail or in a refusal, as the account's
-shell is the door.
+serves that itself, ``ForceCommand internal-sftp``: files outside. Nothing at login can see that: so setup refuses such
+a host and doctor fails on it, by name and line. All other values still end in the jail or in a refusal, as the
+account's shell is the door.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def test_a067_doctor_fails_and_the_login_stays_inside(clean: Pair, case: str, pl
 
 @pytest.mark.parametrize("block", ["ForceCommand internal-sftp", "ForceCommand none"])
 def test_a067_what_sshd_serves_itself_is_doctors_to_find(clean: Pair, block: str) -> None:
-    """With ``Subsystem sftp internal-sftp`` and no ForceCommand, or the other way round: shown to be real, and found."""
+    """With ``Subsystem sftp internal-sftp`` and no ForceCommand, or ForceCommand alone: shown to be real, and found."""
     host = clean.host
     secret = Secret(host)
     internal = host.stock_sshd_config.replace("/usr/lib/openssh/sftp-server", "internal-sftp")
