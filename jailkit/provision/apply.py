@@ -25,7 +25,7 @@ Progress = Callable[[int, int, str], None]
 """Called before each step: its number from 1, how many there are, what it does."""
 Boundary = Callable[[int, str], None]
 """Called at each boundary, for crash tests: number of the step from 0, and "doing" (marked, not begun), "applied"
-(done, not marked), "done", "undoing" or "undone"."""
+(done, not marked), "done", "undoing", "undone", or a name that the operation has for a point within itself."""
 
 _WAIT = 60.0
 _UNDONE = {"add": None, "mend": "present", "remove": "present"}
@@ -128,6 +128,7 @@ class Applier:
     def _enter(self, plan: OpenPlan, number: int, note: dict[str, object]) -> None:
         self._world.note = dict(note)
         self._world.keep = lambda values: self._state.note(plan.id, number, values)
+        self._world.point = lambda label: self._boundary(number, label)
 
     def _forward(self, plan: OpenPlan) -> None:
         for number, (data, state, note) in enumerate(plan.steps):

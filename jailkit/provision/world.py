@@ -15,7 +15,8 @@ from .state import Row, State
 @dataclass
 class World:
     """name: of the jail that the plan is about, whose lock is held. note: what this step has remembered, in this run or
-    in one that was killed. keep: writes a note down before the thing that it names is made."""
+    in one that was killed. keep: writes a note down before the thing that it names is made. point: called between the
+    parts of an operation that a crash may separate (crash tests kill there)."""
 
     paths: Paths
     config: Config
@@ -23,6 +24,7 @@ class World:
     name: str
     note: dict[str, Any] = field(default_factory=dict)
     keep: Callable[[dict[str, Any]], None] = lambda note: None
+    point: Callable[[str], None] = lambda label: None
 
     def remember(self, **values: Any) -> None:
         """Add to the step's note, on the disk before this returns."""

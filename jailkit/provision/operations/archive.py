@@ -60,7 +60,9 @@ class WriteArchive(Operation):
             os.close(output)
             os.close(home)
         world.remember(inode=[status.st_dev, status.st_ino], bytes=status.st_size, **found)
+        world.point("written")
         os.link(temporary, self.file, follow_symlinks=False)
+        world.point("linked")
         files.remove(temporary)
 
     def undo(self, world: World) -> None:

@@ -36,6 +36,7 @@ class Confine(Operation):
             raise JailkitError("conflict.account-gone", f"there is no account {world.name} with uid {row.uid} any more")
         if not accounts.is_member(world.name):
             accounts.join(world.paths, world.name)
+        world.point("joined")
         if found.shell != world.paths.door:
             accounts.set_shell(world.paths, world.name, world.paths.door)
         if not self.check(world):
@@ -60,6 +61,7 @@ def give_back(world: World, shell: str, was_member: bool) -> None:
         return
     if found.local and found.shell == world.paths.door != shell:
         accounts.set_shell(world.paths, world.name, shell)
+    world.point("shell-back")
     if not was_member and accounts.is_member(world.name):
         accounts.leave(world.paths, world.name)
 

@@ -20,6 +20,7 @@ class RemoveJailFiles(Operation):
 
     def apply(self, world: World) -> None:
         remove_tree(world.paths.jail(world.name))
+        world.point("removed")
         runtime = world.paths.run_jail(world.row().uid)
         if os.path.isdir(runtime):  # not since the last boot
             remove_tree(runtime)

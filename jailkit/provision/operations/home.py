@@ -33,6 +33,7 @@ class MakeHome(Operation):
         name = f"{os.path.dirname(self.home)}/.{os.path.basename(self.home)}.jailctl-{os.urandom(8).hex()}"
         world.remember(temporary=name)
         homes.build(name, world.config.skel, row.uid, row.gid)
+        world.point("built")
         homes.publish(name, self.home)
 
     def undo(self, world: World) -> None:

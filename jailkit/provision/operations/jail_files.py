@@ -38,6 +38,7 @@ class JailFiles(Operation):
         made, content = resolve.wanted(world.paths, template, spec, ids, row.home, image)
         reason = resolve.SETTING_UP if self.fresh else resolve.disabled(world.paths, world.name)
         resolve.write(world.paths, made.but(disabled=reason), content)
+        world.point("written")
         world.state.update(world.name, image=image, spec=self.spec)
 
     def undo(self, world: World) -> None:
