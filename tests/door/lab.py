@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from jailkit.jail import recipe as recipes
 from jailkit.jail import runtime, start, stop
@@ -25,8 +26,10 @@ from jailkit.paths import Paths
 
 HERE = Path(__file__).resolve().parent
 DOOR = HERE.parents[1] / "jailkit/login/door"
-USER, UID = "dora", 54321
-BASE = 1700000000
+USER = "dora"
+UID = 1_600_000_000 + os.getpid()
+"""Nobody else's: the end of a jail is the end of every process of its uid."""
+BASE = 1_700_000_000
 DULL = b"This account is not available at the moment.\n"
 ENV = {"TERM": "xterm", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 ALLOW = bytes.fromhex("0600000000 00ff7f".replace(" ", ""))
@@ -56,7 +59,10 @@ class Done:
 
 
 class Ground:
-    """The runtime directory of one user below ``root``. uid: 54321, no account needed: the programs ask no name service."""
+    """The runtime directory of one user below ``root``. She needs no account: the programs ask no name service."""
+
+    keepers: ClassVar[set[int]] = set()
+    """Stand-ins that run while the tests do."""
 
     def __init__(self, root: Path, programs: Programs, log: socket.socket) -> None:
         self.root, self.programs, self._log = root, programs, log
@@ -86,6 +92,7 @@ class Ground:
     def _running(self) -> Record:
         if self.keeper is None:
             self.keeper = subprocess.Popen(["/bin/sleep", "1000"], user=UID, group=UID, extra_groups=[])
+            self.keepers.add(self.keeper.pid)
         pid = self.keeper.pid
         return Record(
             user=USER, uid=UID, gid=UID, pid=pid, start=proc.start_time(pid) or 0, userns=proc.namespace(pid, "user") or 0,
@@ -131,12 +138,15 @@ class Ground:
         return found
 
     def spawn(self, argv: Sequence[str], *, uid: int | None = UID, gid: int | None = UID, asan: bool = False,
-              env: dict[str, str] | None = None, **more: object) -> subprocess.Popen[bytes]:  # fmt: skip
-        """Start the door as sshd does."""
+              env: dict[str, str] | None = None, wrap: Sequence[str] = (), **more: object) -> subprocess.Popen[bytes]:  # fmt: skip
+        """Start the door as sshd does. wrap: a command that starts it, as root, and takes care of the ids."""
         environment = {**ENV, "ASAN_OPTIONS": "detect_leaks=0", **(env or {})}
+        door = self.programs.path("door", asan)
+        if wrap:
+            argv, door, uid, gid = [*wrap, door, *argv], wrap[0], None, None
         return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-            argv, executable=self.programs.path("door", asan), env=environment, cwd="/", user=uid, group=gid,
-            extra_groups=None if uid is None else [], **more,
+            argv, executable=door, env=environment, cwd="/", user=uid, group=gid, extra_groups=None if uid is None else [],
+            **more,
         )  # fmt: skip
 
     def run(self, command: str | None = None, data: bytes = b"", timeout: float = 20, argv: Sequence[str] | None = None,
@@ -192,8 +202,8 @@ class Lab(Ground):
                 os.rmdir(base)
 
     def processes(self) -> list[int]:
-        """Hers, in the jail and outside, but the keeper."""
-        return [pid for pid in proc.of_uid(UID) if pid != self.record.pid]
+        """Hers, in the jail and outside, but the keepers."""
+        return [pid for pid in proc.of_uid(UID) if pid not in {self.record.pid, *self.keepers}]
 
     def inside(self, seconds: float = 5) -> int:
         """The session's process: of her uid, in the jail's pid namespace, no child of another such."""

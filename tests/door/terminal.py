@@ -19,7 +19,7 @@ class Terminal:
     not the user's)."""
 
     def __init__(self, lab: Lab, command: str | None = None, fds: Sequence[int] = (0, 1, 2), size: tuple[int, int] = (24, 80),
-                 others: dict[int, int] | None = None, owner: int = UID, env: dict[str, str] | None = None) -> None:  # fmt: skip
+                 others: dict[int, int] | None = None, owner: int = UID, env: dict[str, str] | None = None, wrap: Sequence[str] = ()) -> None:  # fmt: skip
         self.master, self.slave = pty.openpty()
         os.fchown(self.slave, owner, 5)
         termios.tcsetwinsize(self.slave, size)
@@ -27,7 +27,7 @@ class Terminal:
         standard = [self.slave if fd in fds else (others or {})[fd] for fd in (0, 1, 2)]
         self.child = lab.spawn(
             ["-door"] if command is None else ["door", "-c", command], stdin=standard[0], stdout=standard[1],
-            stderr=standard[2], start_new_session=True, env=env, preexec_fn=self._take,
+            stderr=standard[2], start_new_session=True, env=env, wrap=wrap, preexec_fn=self._take,
         )  # fmt: skip
         self.seen = b""
 
@@ -71,6 +71,13 @@ class Terminal:
 
     def raw(self) -> bool:
         return not termios.tcgetattr(self.slave)[3] & termios.ICANON
+
+    def wait_raw(self, seconds: float = 5) -> None:
+        """What is typed before that, the outer terminal edits and echoes, as it would for any shell that is still starting."""
+        end = time.monotonic() + seconds
+        while not self.raw():
+            assert time.monotonic() < end
+            time.sleep(0.005)
 
     def restored(self) -> bool:
         return termios.tcgetattr(self.slave) == self.before

@@ -25,15 +25,14 @@ void log_open(void)
 {
 	const struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = LOG_SOCKET };
 	const struct timeval patience = { .tv_sec = 1 };
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int saved = errno, fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (fd < 0)
-		return;
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0 ||
-	    connect(fd, (const struct sockaddr *)&to, sizeof to) != 0)
-		close(fd);
-	else
+	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) == 0 &&
+	    connect(fd, (const struct sockaddr *)&to, sizeof to) == 0)
 		voice.log = fd;
+	else
+		close(fd);
+	errno = saved;
 }
 
 /* Copy `from`, as much of it as fits: one word on one line, whatever it was, and still recoverable. */
@@ -91,9 +90,7 @@ _Noreturn void refuse(const char *code, const char *format, ...)
 
 _Noreturn void kernel(const char *call)
 {
-	const char *name = strerrorname_np(errno);
-
-	refuse("login.kernel", "%s: %s", call, name != NULL ? name : "?");
+	refuse("login.kernel", "%s: %s", call, strerror(errno));
 }
 
 /* Whoever may write a directory decides what its names mean, so ownership is checked on the descriptor,

@@ -36,7 +36,7 @@ void log_open(void);
 void escape(char *to, size_t size, const char *from);
 _Noreturn void refuse_text(const char *text);
 _Noreturn void refuse(const char *code, const char *format, ...) __attribute__((format(printf, 2, 3)));
-_Noreturn void kernel(const char *call); /* refuse with login.kernel, the call and the name of errno */
+_Noreturn void kernel(const char *call); /* refuse with login.kernel, the call and errno */
 
 int open_safe(int dir, const char *name, int flags); /* root's and only root's to write, or -1 */
 int walk(const char *path, int flags);               /* the same for every component of an absolute path */

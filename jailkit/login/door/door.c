@@ -51,9 +51,10 @@ static void check_descriptors(void)
 
 	while (null >= 0 && null < 3) /* one was closed: our own files must not take its place */
 		null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (syscall(SYS_close_range, 3U, ~0U, 0U) != 0)
-		kernel("close_range");
+	long closed = syscall(SYS_close_range, 3U, ~0U, 0U);
 	log_open();
+	if (closed != 0)
+		kernel("close_range");
 	if (bad >= 0 || null < 0)
 		refuse("login.bad-fd", "descriptor %d", bad);
 	for (int fd = 0; fd <= 2; fd++)

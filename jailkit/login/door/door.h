@@ -18,8 +18,8 @@ struct relay {
 	int number;           /* /dev/pts/`number` */
 };
 
-void relay_outer(struct relay *relay);  /* before entering: find the user's terminal */
-void relay_inner(struct relay *relay);  /* inside: open the jail's, the outer one goes raw */
+void relay_outer(struct relay *relay);  /* before entering: find the user's terminal, make it raw */
+void relay_inner(struct relay *relay);  /* inside: open the jail's */
 void relay_attach(const struct relay *relay); /* in the child: it becomes the session's terminal */
 int relay_run(struct relay *relay, int signals, pid_t child); /* wait status of the child, or -1: the user is gone */
 

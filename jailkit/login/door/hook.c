@@ -21,8 +21,10 @@
 
 #include "hook.h"
 
+#ifndef START_SECONDS
 #define START_SECONDS 30
-#define LOCK_SECONDS 35 /* another login may be starting this jail */
+#endif
+#define LOCK_SECONDS (START_SECONDS + 5) /* another login may be starting this jail */
 
 extern char **environ;
 static const char *type = "", *user = "", *service = "", *rhost = "", *tty = "", *auth = "";

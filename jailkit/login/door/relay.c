@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +20,12 @@ static char up[8192], down[65536]; /* pages cost memory only once bytes have bee
 static size_t up_at, up_end, down_at, down_end;
 static int raw_fd = -1;
 static struct termios found;
+
+/* ioctl(2) as the kernel has it: C libraries differ in the type of the request. */
+static int tty(int fd, unsigned request, const void *argument)
+{
+	return (int)syscall(SYS_ioctl, fd, request, argument);
+}
 
 static void restore(void)
 {
@@ -47,10 +54,10 @@ void relay_outer(struct relay *relay)
 
 	*relay = (struct relay){ .in = -1, .out = -1, .master = -1, .slave = -1, .chunk = sizeof down };
 	for (int fd = 2; fd >= 0; fd--) {
-		if (isatty(fd)) {
+		if (tty(fd, TIOCGWINSZ, &relay->size) == 0) { /* not isatty(3): musl's makes one errno of all */
 			relay->ttys |= 1U << fd;
 			first = fd;
-		} else if (errno != ENOTTY) /* a terminal that has hung up: not to be taken for something else */
+		} else if (errno != ENOTTY && errno != EINVAL) /* EIO: a terminal that has hung up, not to be lent */
 			refuse("login.bad-fd", "descriptor %d", fd);
 	}
 	if (first < 0)
@@ -70,8 +77,10 @@ void relay_outer(struct relay *relay)
 	}
 	if (relay->in < 0 && relay->out < 0)
 		kernel("fcntl");
-	if (tcgetattr(first, &relay->modes) != 0 || ioctl(first, TIOCGWINSZ, &relay->size) != 0)
+	if (tcgetattr(first, &relay->modes) != 0)
 		kernel("tcgetattr");
+	if (relay->in >= 0) /* at once: what is typed from now on is for the inner terminal to see */
+		go_raw(relay);
 }
 
 /* /dev is root's and read-only in the jail, and by now we may do no more than the tenant: what this opens is what she
@@ -88,22 +97,20 @@ void relay_inner(struct relay *relay)
 		kernel("open /dev/ptmx");
 	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(5, 2))
 		refuse("login.path-unsafe", "/dev/ptmx");
-	if (ioctl(relay->master, TIOCSPTLCK, &unlocked) != 0 || ioctl(relay->master, TIOCGPTN, &relay->number) != 0)
+	if (tty(relay->master, TIOCSPTLCK, &unlocked) != 0 || tty(relay->master, TIOCGPTN, &relay->number) != 0)
 		kernel("TIOCGPTN");
-	relay->slave = ioctl(relay->master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	relay->slave = (int)syscall(SYS_ioctl, relay->master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (relay->slave < 0)
 		kernel("TIOCGPTPEER");
-	if (tcsetattr(relay->slave, TCSANOW, &relay->modes) != 0 || ioctl(relay->master, TIOCSWINSZ, &relay->size) != 0)
+	if (tcsetattr(relay->slave, TCSANOW, &relay->modes) != 0 || tty(relay->master, TIOCSWINSZ, &relay->size) != 0)
 		kernel("TIOCSWINSZ");
-	if (relay->in >= 0)
-		go_raw(relay);
 }
 
 void relay_attach(const struct relay *relay)
 {
 	if (setsid() < 0)
 		kernel("setsid");
-	if (relay->ttys != 0 && ioctl(relay->slave, TIOCSCTTY, 0) != 0)
+	if (relay->ttys != 0 && tty(relay->slave, TIOCSCTTY, NULL) != 0)
 		kernel("TIOCSCTTY");
 	for (int fd = 0; fd <= 2; fd++)
 		if ((relay->ttys & 1U << fd) != 0 && dup2(relay->slave, fd) != fd)
@@ -116,7 +123,7 @@ static bool on_signal(const struct relay *relay, int signals, pid_t child, int *
 {
 	struct signalfd_siginfo info;
 	struct winsize size;
-	int tty = relay->in >= 0 ? relay->in : relay->out;
+	int outer = relay->in >= 0 ? relay->in : relay->out;
 
 	if (read(signals, &info, sizeof info) != sizeof info)
 		return true;
@@ -129,8 +136,8 @@ static bool on_signal(const struct relay *relay, int signals, pid_t child, int *
 			go_raw(relay);
 		/* fall through */
 	case SIGWINCH: /* the kernel tells the session's foreground group */
-		if (tty >= 0 && ioctl(tty, TIOCGWINSZ, &size) == 0)
-			(void)ioctl(relay->master, TIOCSWINSZ, &size);
+		if (outer >= 0 && tty(outer, TIOCGWINSZ, &size) == 0)
+			(void)tty(relay->master, TIOCSWINSZ, &size);
 		return true;
 	case SIGPIPE:
 		return true;
