@@ -5,7 +5,9 @@ from __future__ import annotations
 import grp
 import os
 import re
+from bisect import bisect_left
 from collections import Counter
+from itertools import accumulate
 
 from ..jail.recipe import RANGE
 from ..paths import GROUP
@@ -86,23 +88,21 @@ def _privileged(host: Host) -> list[Finding]:
     """In the jail no group and no sudo counts; but the user's files on the host, and processes of other services,
     do."""
     found = []
-    for name in host.jailed:
-        account = host.account(name)
-        assert account is not None
-        groups = {_group_name(gid) for gid in os.getgrouplist(name, account.gid)} & set(PRIVILEGED)
-        if groups:
-            found.append(warn(f"{name} is in {', '.join(sorted(groups))}", f"gpasswd -d {name} {sorted(groups)[0]}"))
+    jailed = {name: host.account(name) for name in host.jailed}
+    for group in PRIVILEGED:
+        try:
+            entry = grp.getgrnam(group)
+        except KeyError:
+            continue
+        primary = {name for name, account in jailed.items() if account and account.gid == entry.gr_gid}
+        found += [
+            warn(f"{name} is in {group}", f"gpasswd -d {name} {group}")
+            for name in sorted(primary | (jailed.keys() & set(entry.gr_mem)))
+        ]
     found += [
         warn(f"{place} names {name}", f"visudo -f {place.rpartition(':')[0]}") for place, name in _sudoers(host.jailed)
     ]
     return several(found, "no jailed user is in a privileged group or in sudoers")
-
-
-def _group_name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
 
 
 def _sudoers(names: list[str], main: str = "/etc/sudoers", directory: str = "/etc/sudoers.d") -> list[tuple[str, str]]:
@@ -154,24 +154,25 @@ def _ranges(host: Host) -> list[Finding]:
     for (base, size, name), (after, _, other) in zip(ordered, ordered[1:], strict=False):
         if after < base + size:
             found.append(
-                Finding(
-                    FAIL,
-                    f"the id ranges of {name} and {other} overlap at {after}",
-                    f"remove-user {other}, add-user {other}",
+                fail(
+                    f"the id ranges of {name} and {other} overlap at {after}", f"remove-user {other}, add-user {other}"
                 )
             )
-    edges = sorted(foreign)
+    foreign.sort()
+    starts = [start for start, _, _ in foreign]
+    furthest = list(accumulate((start + length for start, length, _ in foreign), max))
     for base, size, name in ordered:
-        for start, length, what in edges:
-            if start >= base + size:
-                break
-            if base < start + length:
-                found.append(
-                    fail(
-                        f"the id range {base} of {name} overlaps {what} ({start}, {length})",
-                        f"move that range: {what}; or remove-user {name}, add-user {name}",
-                    )
-                )
+        before = bisect_left(starts, base + size)
+        if before == 0 or furthest[before - 1] <= base:
+            continue
+        found += [
+            fail(
+                f"the id range {base} of {name} overlaps {what} ({start}, {length})",
+                f"move that range: {what}; or remove-user {name}, add-user {name}",
+            )
+            for start, length, what in foreign[:before]
+            if start + length > base
+        ]
     return several(
         found, f"{count(len(taken), 'range')} of {RANGE}, apart from each other and from /etc/subuid, /etc/subgid"
     )

@@ -81,8 +81,15 @@ class Host:
                     found.append(Account(parts[0], int(parts[2]), int(parts[3]), parts[5], parts[6]))
         return found
 
+    @cached_property
+    def _local(self) -> dict[str, Account]:
+        return {account.name: account for account in reversed(self.accounts)}
+
     def account(self, name: str) -> Account | None:
-        """An account by the name service, so that users of LDAP are found too."""
+        """The account ``name``: of the file, else by the name service, so that users of LDAP are found too. (Not the
+        latter alone: that reads the file from its beginning for each of 10,000 names.)"""
+        if name in self._local:
+            return self._local[name]
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
@@ -97,17 +104,17 @@ class Host:
             return None
 
     @cached_property
-    def members(self) -> list[str]:
-        """Names in the group, by its own list or as their primary group."""
+    def members(self) -> dict[str, None]:
+        """Names in the group, by its own list or as their primary group; sorted."""
         if self.group is None:
-            return []
+            return {}
         primary = {account.name for account in self.accounts if account.gid == self.group.gr_gid}
-        return sorted({*self.group.gr_mem, *primary})
+        return dict.fromkeys(sorted({*self.group.gr_mem, *primary}))
 
     @cached_property
-    def specs(self) -> list[str]:
-        """Names of the spec files."""
-        return _names(self.paths.specs, ".toml")
+    def specs(self) -> dict[str, None]:
+        """Names of the spec files; sorted."""
+        return dict.fromkeys(_names(self.paths.specs, ".toml"))
 
     @cached_property
     def jailed(self) -> list[str]:

@@ -6,6 +6,7 @@ that runs commands from ~/.forward asks neither PAM nor the account's shell."""
 from __future__ import annotations
 
 import os
+from collections.abc import Container
 
 from ..login.run import run
 from .check import WARN, Check, Finding, Host, fail, several, warn
@@ -43,7 +44,7 @@ def _jobs(host: Host) -> list[Finding]:
     return several(found, "no crontab, at job or lingering user manager of a jailed user")
 
 
-def _system_cron(names: list[str]) -> list[tuple[str, str]]:
+def _system_cron(names: Container[str]) -> list[tuple[str, str]]:
     """Lines of /etc/crontab and /etc/cron.d (crontab(5): the sixth field, or the second after @reboot) of jailed
     users."""
     found = []

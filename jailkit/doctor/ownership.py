@@ -93,13 +93,14 @@ def _files(host: Host) -> list[Finding]:
 def _homes(host: Host) -> list[Finding]:
     """What every start checks as well: then the login is refused, and the reason is only in the log."""
     found = []
+    for directory in sorted({os.path.dirname(recipe.home) for recipe in host.recipes.values()}):
+        try:
+            require_root_owned_chain(directory)
+        except JailkitError as error:
+            found.append(fail(f"above homes: {error.message}", error.hint))
     for name, recipe in host.recipes.items():
         try:
-            require_root_owned_chain(os.path.dirname(recipe.home))
             status = os.lstat(recipe.home)
-        except JailkitError as error:
-            found.append(fail(f"{name}: {error.message}", error.hint))
-            continue
         except FileNotFoundError:
             found.append(fail(f"{name}: there is no {recipe.home}", f"jailctl add-user {name}"))
             continue

@@ -87,6 +87,14 @@ def _global(host: Host) -> list[Finding]:
                 WARN, "StrictModes is no: sshd does not check who may write key files", f"set it to yes in {CONFIG}"
             )
         )
+    service = has.get("pamservicename", "sshd")  # OpenSSH 10
+    if service != "sshd":
+        found.append(
+            warn(
+                f"PAMServiceName is {service}: jails whose template's services lack it refuse such logins",
+                f'add "{service}" to services in template.toml, or set PAMServiceName sshd',
+            )
+        )
     subsystem = has.get("subsystem", "none")
     return several(found, f"UsePAM yes, PermitUserEnvironment no, Subsystem {subsystem}")
 
