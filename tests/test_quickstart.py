@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from .host import Host
-from .host.golden import CACHE, TREE, digest
+from .host.golden import CACHE, digest, tree_copy
 
 pytestmark = pytest.mark.host
 SRC = "/usr-src/jailkit"
@@ -36,7 +36,7 @@ CHANGES_ANYWAY = ("/etc/.pwd.lock", "/run/utmp", "/run/sshd")
 def wheels() -> Path:
     """All that pip needs to install the tree: its libraries, and setuptools to build it."""
     config = configparser.ConfigParser()
-    config.read(TREE / "setup.cfg")
+    config.read(tree_copy() / "setup.cfg")
     needs = [*config["options"]["install_requires"].split("\n"), "setuptools>=66", "wheel"]
     place = CACHE / f"wheels-{digest(*needs)}"
     if not (place / "done").exists():
@@ -48,14 +48,14 @@ def wheels() -> Path:
 
 @pytest.fixture
 def newcomer(wheels: Path) -> Iterator[Host]:
-    with Host(product=False, binds=[(str(TREE), SRC), (str(wheels), "/wheels")]) as host:
+    with Host(product=False, binds=[(str(tree_copy()), SRC), (str(wheels), "/wheels")]) as host:
         yield host
 
 
 @pytest.fixture
 def installed(wheels: Path) -> Iterator[Host]:
     """Where ./install was run before."""
-    with Host(binds=[(str(TREE), SRC), (str(wheels), "/wheels")]) as host:
+    with Host(binds=[(str(tree_copy()), SRC), (str(wheels), "/wheels")]) as host:
         yield host
 
 
@@ -198,12 +198,14 @@ def test_undo_is_refused_while_there_are_jails(installed: Host) -> None:
     ("argv", "says"), [(["--nonsense"], "unknown argument"), (["--port", "x"], "--port needs a number")]
 )
 def test_wrong_arguments(bare_host: Host, argv: list[str], says: str) -> None:
-    done = subprocess.run([str(TREE / "quickstart"), *argv], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(tree_copy() / "quickstart"), *argv], capture_output=True, text=True, check=False)
     assert done.returncode != 0 and says in done.stderr
 
 
 def test_without_root() -> None:
     for script in ("install", "quickstart"):
         argv = ["/usr/bin/setpriv", "--reuid", "65534", "--clear-groups", "/bin/bash", "-s"]
-        done = subprocess.run(argv, input=(TREE / script).read_text(), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            argv, input=(tree_copy() / script).read_text(), capture_output=True, text=True, check=False
+        )
         assert done.returncode != 0 and "this needs root" in done.stderr

@@ -6,7 +6,8 @@
     tree-KEY     base, and ``./install`` run again from the tree as it is now; KEY: the tree
 
 Each is the upper layer of an overlay over the ones before. /usr is not in them: it is the machine's (see boot.py).
-``JAILKIT_TEST_TREE`` names another tree to install than the one these tests lie in.
+What is installed is a copy of the tree as it was when the session first needed it, so that one that is being worked on
+gives no mixture. ``JAILKIT_TEST_TREE`` names another tree than the one these tests lie in.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 CACHE = Path("/var/tmp/jailkit-tests")
-TREE = Path(os.environ.get("JAILKIT_TEST_TREE") or Path(__file__).resolve().parents[2])
+_TREE = Path(os.environ.get("JAILKIT_TEST_TREE") or Path(__file__).resolve().parents[2])
 KEPT = 3
 """How many layers of a kind stay in the cache."""
 
@@ -61,10 +63,10 @@ def golden(product: bool = True) -> Golden:
         bare = build("bare", bare_key(), make_bare, None)
         if not product:
             return bare
-        needs, tree = run_digests()
+        needs, tree = digests(tree_copy())
         base = build("base", digest(bare_key(), needs), install_tree, bare)
         if (base.lower[0].parent / "tree").read_text() == tree:
-            return base
+            return base  # as it is on CI: one run of ./install in a fresh host
         return build("tree", digest(bare_key(), needs, tree), install_tree, base)
 
 
@@ -160,11 +162,38 @@ def clean_etc(etc: Path) -> None:
 # -- the product in it
 
 
-def run_digests() -> tuple[str, str]:
+PARTS = ("install", "quickstart", "setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE",
+         "jailkit", "templates", "etc", "docs")  # fmt: skip
+
+
+@functools.cache
+def tree_copy() -> Path:
+    """A copy of the tree, as a newcomer's clone would be, in the cache."""
+    place = CACHE / "trees"
+    place.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=place))
+    fresh.chmod(0o755)
+    for part in PARTS:
+        subprocess.run(["/bin/cp", "-r", "-p", str(_TREE / part), str(fresh)], check=True)
+    for built in [*fresh.rglob("__pycache__"), fresh / "jailkit/login/door/build"]:
+        shutil.rmtree(built, ignore_errors=True)
+    named = place / digests(fresh)[1]
+    try:
+        fresh.rename(named)
+    except OSError:  # it is there from an earlier session
+        shutil.rmtree(fresh)
+    os.utime(named)
+    for old in place.iterdir():
+        if time.time() - old.stat().st_mtime > 3600 * 3:
+            shutil.rmtree(old, ignore_errors=True)
+    return named
+
+
+def digests(tree: Path) -> tuple[str, str]:
     """(of the Python libraries asked for, of the tree), as ``./install`` reckons them."""
-    done = subprocess.run([str(TREE / "install"), "--digest"], check=True, capture_output=True, text=True)
-    digests = dict(line.split() for line in done.stdout.splitlines())
-    return digests["needs"], digests["tree"]
+    done = subprocess.run([str(tree / "install"), "--digest"], check=True, capture_output=True, text=True)
+    words = dict(line.split() for line in done.stdout.splitlines())
+    return words["needs"], words["tree"]
 
 
 def install_tree(layer: Golden, below: Golden | None) -> None:
@@ -173,7 +202,7 @@ def install_tree(layer: Golden, below: Golden | None) -> None:
     assert below is not None
     cache = CACHE / "pip-cache"
     cache.mkdir(exist_ok=True)
-    binds = [(str(TREE), "/usr-src/jailkit"), (str(cache), "/pip-cache")]
+    binds = [(str(tree_copy()), "/usr-src/jailkit"), (str(cache), "/pip-cache")]
     binds += [
         (f"/opt/{name}", f"/opt/{name}")
         for name in os.listdir("/opt")
