@@ -13,6 +13,7 @@ from jailkit.doctor import accounts, cgroups, check, jobs, kernel, pam, probe, r
 from jailkit.doctor.check import Check, Finding, Host, perform
 from jailkit.errors import JailkitError
 from jailkit.login import pam as login_pam
+from jailkit.login import user_manager
 from jailkit.paths import Paths
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -164,12 +165,15 @@ def test_mail_servers(programs: list[str], output: str, says: str, host: Host, m
 
 
 def test_a_user_manager_that_our_lines_do_not_reach(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/systemd/system")
+    monkeypatch.setattr(user_manager, "exists", lambda: True)
     monkeypatch.setattr(login_pam, "problems", lambda service, paths: [f"{service}: no hook"])
     assert "fail: systemd --user of a jailed user would run outside: systemd-user: no hook" in text(
         pam._user_manager(host)
     )
     monkeypatch.setattr(login_pam, "problems", lambda service, paths: [])
+    monkeypatch.setattr(user_manager, "kept_away", lambda paths: False)
+    assert pam._user_manager(host)[0].state == "warn"
+    monkeypatch.setattr(user_manager, "kept_away", lambda paths: True)
     assert pam._user_manager(host)[0].state == "ok"
 
 
@@ -180,7 +184,7 @@ def test_missing_modules(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_group(host: Host) -> None:
     host.__dict__["group"] = None
-    assert accounts._group(host)[0].state == "fail" and host.members == []
+    assert accounts._group(host)[0].state == "fail" and not host.members
 
 
 def test_the_password_file_is_read_as_it_is(host: Host) -> None:
