@@ -160,7 +160,7 @@ def _build(paths: Paths, plan: dict[str, Any], digest: str) -> None:
             _write(f"{scratch}/root{entry.path}", entry)
         text = json.dumps(plan["manifest"], sort_keys=True, indent=1) + "\n"
         _write_file(f"{scratch}/manifest.json", text.encode(), 0o644)
-        os.chmod(scratch, 0o755)
+        # and its directory stays 0700: an image has a /tmp, which would be everybody's on the host to write
         libc.call("syncfs", held)  # one flush of the file system instead of hundreds of fsync(2)
         _publish(paths, scratch, digest)
     except BaseException:
