@@ -166,6 +166,7 @@ UNDONE = [
     (f"install /dev/stdin /opt/jailctl/libexec/door <<< '{OPEN_DOOR}'", "login.test-failed", "outside the jail"),
     ("printf 'Match all\\n  AuthenticationMethods publickey,password\\n' > /etc/ssh/sshd_config.d/50-site.conf",
      "login.test-failed", "publickey,password, which the test cannot give"),
+    ("sed -i /common-session/d /etc/pam.d/sshd", "host.pam-service", "sshd: the hook is not among"),
     ("sed -i '/end of pam-auth-update/i session optional pam_lastlog.so' /etc/pam.d/common-session", "host.pam-edited",
      "common-session"),
 ]  # fmt: skip

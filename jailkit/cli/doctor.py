@@ -21,6 +21,9 @@ jailctl doctor                  everything; exit 0: fine, 20: warnings, 21: fail
 jailctl doctor sshd pam.order   only these
 jailctl doctor --quiet || mail -s jails root < /dev/null
 """
+_SHOWN = 20
+"""Findings of one check that are printed for people."""
+
 _COLORS = {"ok": "32", "warn": "33", "fail": "1;31"}
 
 
@@ -72,8 +75,11 @@ def _print(settings: Settings, result: Result) -> None:
         say(settings, f"{label}  {result.id:<20}  {escape(result.findings[0].seen)}")
     else:
         say(settings, f"{label}  {result.id:<20}  {len(result.findings)} findings; should be: {result.title}")
-    for finding, after in zip(result.findings, [*result.findings[1:], None], strict=True):
+    shown = result.findings[:_SHOWN]
+    for finding, after in zip(shown, [*shown[1:], None], strict=True):
         if len(result.findings) > 1:
             say(settings, f"      {finding.state}: {escape(finding.seen)}")
         if finding.mend and finding.state != "ok" and (after is None or after.mend != finding.mend):
             say(settings, f"      mend: {escape(finding.mend)}")
+    if len(result.findings) > _SHOWN:
+        say(settings, f"      ... and {len(result.findings) - _SHOWN} more: jailctl doctor {result.id} --json")

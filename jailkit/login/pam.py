@@ -91,8 +91,8 @@ def present(paths: Paths) -> list[str]:
 
 
 def install(paths: Paths) -> None:
-    """Write the profile and have pam-auth-update put it in. Raise ``host.pam-profile``, ``host.pam-edited``,
-    ``io.*``."""
+    """Write the profile and have pam-auth-update put it in. Raise ``host.pam-profile``, ``host.pam-update``,
+    ``host.pam-edited``, ``host.pam-service``, OSError."""
     write_profile(profile(paths))
     update(["--package", "--enable", "jailctl"])
     found = [problem for name in COMMON for problem in problems(name, paths)]
@@ -103,6 +103,12 @@ def install(paths: Paths) -> None:
             "add at the end of /etc/pam.d/common-session and common-session-noninteractive, then run setup again: "
             + " and: ".join(lines(paths)),
         )
+    found = problems("sshd", paths)
+    if pam_config.find("sshd") and found:
+        raise JailkitError(
+            "host.pam-service", f"a login over ssh would not come to the hook: {found[0]}",
+            "/etc/pam.d/sshd has to have the line: @include common-session",
+        )  # fmt: skip
 
 
 def write_profile(text: str, path: str = PROFILE) -> None:
