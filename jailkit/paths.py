@@ -30,6 +30,7 @@ class Paths:
         self.images = self._at("var/lib/jailctl/images")
         self.tags = self._at("var/lib/jailctl/tags")
         self.jails = self._at("var/lib/jailctl/jails")
+        self.uids = self._at("var/lib/jailctl/uids")
         self.state_db = self._at("var/lib/jailctl/state.db")
 
         self.run = self._at("run/jailctl")
@@ -61,6 +62,10 @@ class Paths:
     def recipe(self, name: str) -> str:
         """All that starting a cold jail reads (see jail/recipe.py)."""
         return f"{self.jails}/{name}/recipe"
+
+    def uid_mark(self, uid: int) -> str:
+        """There as long as ``uid`` belongs to a jail: what systemd looks at before it starts a user manager."""
+        return f"{self.uids}/{uid}"
 
     def run_jail(self, uid: int) -> str:
         return f"{self.run_jails}/{uid}"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import glob
-import os
 
-from ..login import pam, pam_config
+from ..login import pam, pam_config, user_manager
 from .check import Check, Finding, Host, fail, ok, several, warn
 
 _OWN_USERS = {
@@ -72,19 +71,20 @@ def _modules(host: Host) -> list[Finding]:
 
 def _user_manager(host: Host) -> list[Finding]:
     """logind starts user@UID.service at a login: a `systemd --user` of the tenant's uid, outside every jail, that would
-    run the units in her home. Its PAM service has to come to the hook, which refuses it; masked, it is not even
-    tried."""
-    if not os.path.isdir("/run/systemd/system"):
-        return ok("systemd does not run here")
+    run the units in her home. Its PAM service has to come to the hook, which refuses it; our drop-in
+    says that it is not even tried."""
+    if not user_manager.exists():
+        return ok("systemd is not installed")
     problems = pam.problems("systemd-user", host.paths)
     if problems:
+        include = "add '@include common-session-noninteractive' to /etc/pam.d/systemd-user"
+        mend = include if pam.installed(host.paths) else "jailctl setup"
+        return [fail(f"systemd --user of a jailed user would run outside: {problems[0]}", mend)]
+    if not user_manager.kept_away(host.paths):
         return [
-            fail(
-                f"systemd --user of a jailed user would run outside: {problems[0]}",
-                "add '@include common-session-noninteractive' to /etc/pam.d/systemd-user",
-            )
+            warn(f"{user_manager.DROP_IN} is missing or was changed: each login leaves a failed unit", "jailctl setup")
         ]
-    return ok("the hook refuses systemd --user of jailed users")
+    return ok("systemd does not start it, and the hook would refuse it")
 
 
 CHECKS = [

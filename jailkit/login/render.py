@@ -29,7 +29,7 @@ def render(paths: Paths, relative: str) -> str:
     ``invalid.shipped-template``."""
     from ..image.render import render as jinja  # strict, sandboxed, without a loader
 
-    values = {"group": GROUP, "door": paths.door, "hook": paths.hook, "keys": paths.keys}
+    values = {"group": GROUP, "door": paths.door, "hook": paths.hook, "keys": paths.keys, "uids": paths.uids}
     for value in values.values():
         if not _PLAIN.fullmatch(value):
             raise JailkitError(

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ..errors import JailkitError
 from ..paths import Paths
-from . import gates, steps, verify
+from . import gates, steps, user_manager, verify
 from .steps import Provision, Step
 
 Progress = Callable[[str], None]
@@ -43,6 +43,7 @@ def all_steps(paths: Paths, provision: Provision, scripts: dict[str, str], templ
         steps.Options(paths),
         steps.Image(paths, template),
         steps.Completion(scripts),
+        user_manager.UserManager(paths),
         gates.Pam(paths),
         gates.Sshd(paths),
     ]

@@ -28,6 +28,7 @@ def modes(paths: Paths) -> dict[str, int]:
         paths.images: 0o711,
         paths.tags: 0o755,
         paths.jails: 0o711,
+        paths.uids: 0o711,
         paths.run: 0o755,
         locks(paths): 0o700,
     }

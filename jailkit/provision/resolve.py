@@ -90,6 +90,7 @@ def write(paths: Paths, made: Recipe, content: dict[str, bytes]) -> None:
     top = paths.jail(made.user)
     files.directory(top, 0o755)
     files.directory(f"{top}/etc", 0o755)
+    files.write(paths.uid_mark(made.uid), f"{made.user}\n".encode(), 0o644)
     for name, data in content.items():
         files.write(f"{top}/etc/{name}", data, 0o644)
     for name in set(os.listdir(f"{top}/etc")) - set(content):

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from ...kernel.beneath import remove_tree
+from .. import files
 from ..world import World
 from .base import Operation
 
@@ -20,6 +21,7 @@ class RemoveJailFiles(Operation):
 
     def apply(self, world: World) -> None:
         remove_tree(world.paths.jail(world.name))
+        files.remove(world.paths.uid_mark(world.row().uid))
         world.point("removed")
         runtime = world.paths.run_jail(world.row().uid)
         if os.path.isdir(runtime):  # not since the last boot

@@ -9,7 +9,7 @@ from ...image import store
 from ...image.template import load_template
 from ...kernel.beneath import remove_tree
 from ...spec.jail import JailSpec
-from .. import resolve
+from .. import files, resolve
 from ..world import World
 from .base import Operation
 
@@ -44,3 +44,4 @@ class JailFiles(Operation):
     def undo(self, world: World) -> None:
         if self.fresh:
             remove_tree(world.paths.jail(world.name))
+            files.remove(world.paths.uid_mark(world.row().uid))

@@ -167,6 +167,7 @@ def test_mail_servers(programs: list[str], output: str, says: str, host: Host, m
 def test_a_user_manager_that_our_lines_do_not_reach(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(user_manager, "exists", lambda: True)
     monkeypatch.setattr(login_pam, "problems", lambda service, paths: [f"{service}: no hook"])
+    monkeypatch.setattr(login_pam, "installed", lambda paths: True)
     assert "fail: systemd --user of a jailed user would run outside: systemd-user: no hook" in text(
         pam._user_manager(host)
     )
