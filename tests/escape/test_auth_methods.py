@@ -145,5 +145,5 @@ def test_a071_strangers_learn_nothing(people: Pair) -> None:
 def test_a071_only_who_has_the_key_learns_that_it_is_disabled(people: Pair) -> None:
     done = people.host.ssh(OTHER, "true")
     assert (done.returncode, done.stdout, done.stderr) == (254, f"{DULL}\n", "")
-    assert people.host.syslog(f"refused user={OTHER} service=sshd rhost=127.0.0.1 code=login.disabled")
+    people.host.wait_syslog(f"refused user={OTHER} service=sshd rhost=127.0.0.1 code=login.disabled")
     assert people.host.ssh(people.free, "true").returncode == 0

@@ -12,7 +12,7 @@ import pytest
 
 from ..host import Host
 from . import pam
-from .world import DULL, Flag, Pair, outside, pair
+from .world import DULL, Flag, Pair, logged, outside, pair
 
 pytestmark = pytest.mark.host
 USER, PASSWORD = "services", "Correct-horse-8"
@@ -54,7 +54,7 @@ def test_a077_every_service_of_pam(people: Pair) -> None:
         if not expected:
             refused.append(service)
             assert DULL in session.text.splitlines(), service
-    lines = [line for line in host.syslog()[mark:] if f"refused user={USER} " in line]
+    lines = logged(host, mark, f"refused user={USER} ", len(refused))
     assert [line.split("service=")[1].split(" ")[0] for line in lines] == [s.replace(" ", r"\x20") for s in refused]
     assert all("code=login.service-denied" in line for line in lines)
 
@@ -101,7 +101,7 @@ def test_a077_su_with_another_shell(people: Pair, case: str) -> None:
     done = host.run(argv)
     assert done.returncode != 0 and not flag.raised()
     assert done.stdout + done.stderr != "" and outside(host, USER) == []
-    (line,) = [line for line in host.syslog()[mark:] if "jailctl-hook" in line and "refused" in line]
+    (line,) = logged(host, mark, "jailctl-hook")
     assert f"user={USER} service=su" in line and "code=login.shell-override" in line
 
 
@@ -126,7 +126,7 @@ def test_a077_su_with_options_for_the_shell(people: Pair) -> None:
         assert people.host.run([people.free if word == "NAME" else word for word in argv]).returncode in (0, 127)
         done = people.host.run([USER if word == "NAME" else word for word in argv])
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{DULL}\n"), argv
-    assert people.host.syslog(f"refused user={USER} uid={people.host.ids(USER)[0]} code=login.bad-args")
+    people.host.wait_syslog(f"refused user={USER} uid={people.host.ids(USER)[0]} code=login.bad-args")
 
 
 @pytest.mark.parametrize("arguments", [["USER"], ["-", "USER"], ["-m", "USER"], ["-s", "/bin/bash", "USER"]])
@@ -187,7 +187,7 @@ def test_a077_runuser_comes_to_the_door(people: Pair, case: str) -> None:
     flag.lower()
     done = host.run(argv)
     assert done.returncode != 0 and DULL in done.stderr and not flag.raised()
-    assert host.syslog(f"refused user={USER} uid={host.ids(USER)[0]} code=login.no-verdict")
+    host.wait_syslog(f"refused user={USER} uid={host.ids(USER)[0]} code=login.no-verdict")
 
 
 @pytest.mark.parametrize("argv", [["-u", USER, "--"], ["-s", "/bin/bash", USER, "-c"]], ids=["u", "s"])
@@ -204,6 +204,6 @@ def test_a077_runuser_that_asks_nobody_is_stopped_by_one_line(people: Pair, argv
     try:
         file.write_text(before + "@include common-session\n")
         assert host.run(["/usr/sbin/runuser", *argv, *command]).returncode != 0 and not flag.raised()
-        assert host.syslog(f"refused user={USER} service=runuser ")
+        host.wait_syslog(f"refused user={USER} service=runuser ")
     finally:
         file.write_text(before)

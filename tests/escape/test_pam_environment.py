@@ -14,7 +14,7 @@ import pytest
 from ..host import Host
 from . import pam
 from .opens import Opening, Opens
-from .world import Flag, Pair, pair
+from .world import Flag, Pair, logged, pair
 
 pytestmark = pytest.mark.host
 USER = "pamenv"
@@ -161,7 +161,8 @@ def test_a074_values_of_pams_items_are_data(people: Pair) -> None:
     hooks = [opening for opening in seen.all() if opening.argv == (HOOK,)]
     assert any(f"PAM_RHOST={hostile}" in opening.environ for opening in hooks), "it did not come to the hook"
     assert not flag.raised()
+    mark = len(people.host.syslog())
     refused = pam.session(people.host, "cron", USER, items=items)
     assert refused.opened != pam.SUCCESS and not flag.raised()
-    (line,) = [line for line in people.host.syslog(f"user={USER} service=cron") if "PAM_USER" in line]
+    (line,) = logged(people.host, mark, f"user={USER} service=cron")
     assert "\n" not in line and "\x1b" not in line and r"rhost=\x0aPAM_USER\x3droot\x0d\x1b]0;x\x07%n%s$(" in line

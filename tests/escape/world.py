@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,6 +159,14 @@ def failures(host: Host) -> list[Finding]:
     return found
 
 
-def lines_since(host: Host, mark: int, tag: str) -> list[str]:
-    """Log lines of one of our programs from number ``mark`` on (``len(host.syslog())`` before)."""
-    return [line for line in host.syslog()[mark:] if f"{tag}[" in line]
+def logged(host: Host, mark: int, containing: str, count: int = 1) -> list[str]:
+    """The log's lines from number ``mark`` on (``len(host.syslog())`` before) that contain the text: exactly so many,
+    after a moment in which there could come more."""
+
+    def lines() -> list[str]:
+        return [line for line in host.syslog()[mark:] if containing in line]
+
+    wait_for(lambda: len(lines()) >= count, 5, lambda: "\n".join(host.syslog()[mark:]))
+    time.sleep(0.02)
+    assert len(lines()) == count, lines()
+    return lines()
