@@ -81,7 +81,7 @@ def command(
         raise _with_way_out(error, paths, name) from None
     finally:
         host.close()
-    _report(settings, paths, plan, jail, dry_run)
+    _report(settings, paths, plan, jail, password is not None, dry_run)
 
 
 def _read(files: tuple[str, ...], password_stdin: bool) -> tuple[list[str], str | None]:
@@ -102,6 +102,10 @@ def _read(files: tuple[str, ...], password_stdin: bool) -> tuple[list[str], str 
             lines += keys.read_file(file)
     if not password_stdin:
         return lines, None
+    if sys.stdin.isatty():
+        from getpass import getpass  # does not show what is typed
+
+        return lines, getpass("Password: ")
     text = sys.stdin.buffer.read(1024).decode(errors="surrogateescape")
     return lines, text.removesuffix("\n").removesuffix("\r")
 
@@ -130,7 +134,7 @@ def _with_way_out(error: JailkitError, paths: Paths, name: str) -> JailkitError:
     return error
 
 
-def _report(settings: Settings, paths: Paths, plan: Plan, jail: JailInfo | None, dry_run: bool) -> None:
+def _report(settings: Settings, paths: Paths, plan: Plan, jail: JailInfo | None, password: bool, dry_run: bool) -> None:
     from . import provisioning
 
     login = provisioning.ssh_line(plan.name)
@@ -146,6 +150,6 @@ def _report(settings: Settings, paths: Paths, plan: Plan, jail: JailInfo | None,
     if jail is None or not plan.operations:
         return
     say(settings, f"\n{escape(jail.name)} has a jail (uid {jail.uid}, home {escape(jail.home)}).")
-    if jail.keys or jail.existing:
+    if jail.keys or jail.existing or password:
         say(settings, f"Log in with:   {login}")
     say(settings, f"Look at it:    jailctl show {jail.name}; jailctl enter {jail.name}")

@@ -23,6 +23,7 @@ _LIMIT = 8 << 20
     "Run a command in a jail, as its user, and exit with its status (128 + n for signal n). The words after -- reach "
     "the command as they are. With --json, output is collected (up to 8 MiB each) and printed with the status.",
     _EXAMPLES,
+    usage_hint="-- comes before the command: jailctl exec NAME -- COMMAND",
 )
 @click.argument("name", shell_complete=complete_jail)
 @click.argument("words", metavar="-- COMMAND [ARGUMENT]...", nargs=-1, required=True, type=click.UNPROCESSED)

@@ -15,7 +15,7 @@ import click
 
 from ..errors import EXIT_INTERRUPT, EXITS, JailkitError
 from .output import Settings, fail
-from .verb import common_options
+from .verb import Verb, common_options
 
 VERBS: dict[str, tuple[str, str]] = {
     # name: (module, one line of help)
@@ -55,6 +55,16 @@ class Jailctl(click.Group):
         command = import_module(f"jailkit.cli.{VERBS[cmd_name][0]}").command
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in VERBS and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], VERBS, 1)
+            raise click.UsageError(f"there is no verb {args[0]!r}{f'; is it {close[0]!r}?' if close else ''}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
@@ -123,8 +133,10 @@ def _run(words: list[str], settings: Settings) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.UsageError as error:
-        where = error.ctx.command_path if error.ctx else "jailctl"
-        return fail(settings, JailkitError("usage.arguments", error.format_message().rstrip("."), f"{where} --help"))
+        hint = f"{error.ctx.command_path if error.ctx else 'jailctl'} --help"
+        if error.ctx and isinstance(error.ctx.command, Verb) and "--" not in words:
+            hint = error.ctx.command.usage_hint or hint
+        return fail(settings, JailkitError("usage.arguments", error.format_message().rstrip("."), hint))
     except click.ClickException as error:
         return fail(settings, JailkitError("usage.arguments", error.format_message().rstrip(".")))
     return result if isinstance(result, int) else 0

@@ -82,8 +82,11 @@ def common_options() -> list[click.Parameter]:
 class Verb(click.Command):
     """A command with the common options, its examples kept as they are written (below a ``\\b``)."""
 
-    def __init__(self, *args: Any, examples: str = "", needs_root: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, examples: str = "", needs_root: bool = False, usage_hint: str = "", **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.usage_hint = usage_hint
         self.params = [*self.params, *common_options()]
         self.examples = examples
         self.needs_root = needs_root

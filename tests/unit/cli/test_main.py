@@ -123,6 +123,7 @@ def test_options_before_and_after_the_verb(monkeypatch: pytest.MonkeyPatch, caps
     ("arguments", "number", "code"),
     [
         (["frobnicate"], 2, "usage.arguments"),
+        (["shwo", "alice"], 2, "usage.arguments"),
         (["completion", "csh"], 2, "usage.arguments"),
         (["completion"], 2, "usage.arguments"),
         (["list", "--no-such-option"], 2, "usage.arguments"),
@@ -133,9 +134,16 @@ def test_options_before_and_after_the_verb(monkeypatch: pytest.MonkeyPatch, caps
 def test_usage(arguments: list[str], number: int, code: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == number
     error = capsys.readouterr()
-    assert error.out == "" and error.err.startswith("jailctl: ") and "\n  hint: jailctl" in error.err
+    assert error.out == "" and error.err.startswith("jailctl: ") and "\n  hint: " in error.err
     assert main(["--json", *arguments]) == number
     assert json.loads(capsys.readouterr().err)["error"]["code"] == code
+
+
+def test_hints_at_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["shwo", "alice"])
+    assert "there is no verb 'shwo'; is it 'show'?" in capsys.readouterr().err
+    main(["exec", "alice", "ls", "-l"])
+    assert "hint: -- comes before the command: jailctl exec NAME -- COMMAND" in capsys.readouterr().err
 
 
 def test_no_argument_shows_the_help_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
