@@ -1,0 +1,53 @@
+"""The documents say what is so: files and tests that they name exist, verbs are documented."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from jailkit.cli.main import VERBS
+from jailkit.errors import EXITS
+
+TREE = Path(__file__).resolve().parents[1]
+DOCS = sorted((TREE / "docs").glob("*.md")) + [TREE / "README.md", TREE / "SECURITY.md"]
+CODES = re.compile(r'"(login\.[a-z-]+)')
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_paths_that_a_page_names_exist(page: Path) -> None:
+    named = set(re.findall(r"`((?:jailkit|tests|docs|templates|etc)/[A-Za-z0-9_./-]+)`", page.read_text()))
+    missing = sorted(name for name in named if not (TREE / name).exists())
+    assert not missing
+
+
+def test_every_case_of_the_threat_model_is_in_a_test_or_open() -> None:
+    text = (TREE / "docs/threat-model.md").read_text()
+    rows = re.findall(r"^\| (A\d{3}) \| [^|]+ \| ([^|]+) \|$", text, re.MULTILINE)
+    assert len(rows) == len({case for case, _ in rows}) == 136
+    for case, shown in rows:
+        for name in re.findall(r"`([^`]+)`", shown):
+            assert re.search(case, (TREE / name).read_text() + name, re.IGNORECASE), f"{name} does not name {case}"
+
+
+def test_the_manual_page_is_clean_and_knows_every_verb() -> None:
+    page = TREE / "docs/man/jailctl.8"
+    done = subprocess.run(
+        ["/usr/bin/man", "--warnings", "-E", "UTF-8", "-l", str(page)],
+        capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "MANWIDTH": "100", "LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stderr == ""
+    for verb in VERBS:
+        assert re.search(rf"^\.It Cm {verb}\b|, Cm {verb}\b", page.read_text(), re.MULTILINE), verb
+    for _, (number, _meaning) in EXITS.items():
+        assert re.search(rf"\b{number} ", page.read_text())
+
+
+def test_every_code_of_a_refused_login_is_in_the_manual() -> None:
+    text = (TREE / "docs/man/jailctl.8").read_text()
+    used = {
+        code for source in (TREE / "jailkit/login/door").glob("*.c") for code in CODES.findall(source.read_text())
+    }
+    assert used and not sorted(code for code in used if code not in text)
