@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -223,6 +224,25 @@ def crash_existing(name: str, shell: str, **options: Any) -> list[dict[str, Any]
         finish(how, remove_plan, name)
         results.append({"at": ["give back", *target], "wrong": given_back(name, shell)})
     return results
+
+
+def changed_mind(name: str) -> dict[str, Any]:
+    """A removal that was killed before it destroyed anything, one killed after; then asked for with --keep-home."""
+    found: dict[str, Any] = {}
+    for label, target in (("before", (3, "done")), ("after", (4, "applied"))):
+        change(add_plan, name)
+        assert killed_at(target, remove_plan, name)
+        host = Host()
+        plan = host.plan_remove(name, True)
+        found[label] = [plan.kind, os.path.exists(f"/home/{name}")]
+        host.apply(plan)
+        host.close()
+        found[label].append(os.path.exists(f"/home/{name}"))
+        if os.path.exists(f"/home/{name}"):
+            os.rename(f"/home/{name}", f"/home/{name}.kept")
+        found[label] += left_over(name)
+    shutil.rmtree(f"/home/{name}.kept")
+    return found
 
 
 def given_back(name: str, shell: str) -> list[str]:

@@ -84,6 +84,11 @@ def test_a095_killed_at_every_boundary_of_taking_an_account_and_giving_it_back(c
     assert all(outside not in result.get("login", "") for result in results)
 
 
+def test_an_interrupted_removal_asked_for_in_another_way_is_the_other_one_while_it_can_be(crash: Host) -> None:
+    found = inside(crash, "changed_mind", name="mind")
+    assert found == {"before": ["undo", True, True], "after": ["remove", False, False]}
+
+
 def test_a095_killed_at_random_moments_with_the_tool_that_runs_then(crash: Host) -> None:
     results = inside(crash, "random_kills", name="rand", rounds=25, seed=20261124)
     assert wrong(results) == []

@@ -77,10 +77,14 @@ def manifest(paths: Paths, digest: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise JailkitError("missing.image", f"there is no image {digest[:12]}", "jailctl doctor") from None
     except (OSError, ValueError) as error:
-        raise JailkitError("invalid.image", f"{path} is damaged: {error}", "jailctl setup builds it anew") from None
+        raise JailkitError(
+            "invalid.image", f"{path} is damaged: {error}", "remove its directory; jailctl add-user NAME builds it anew"
+        ) from None
     if not isinstance(body, dict) or body.get("digest") != digest or entry_data.manifest_digest(body) != digest:
         raise JailkitError(
-            "invalid.image", f"{path} is not the manifest of {digest[:12]}", "jailctl setup builds it anew"
+            "invalid.image",
+            f"{path} is not the manifest of {digest[:12]}",
+            "remove its directory; jailctl add-user NAME builds it anew",
         )
     return body
 

@@ -14,7 +14,6 @@ from . import entries, host, render
 from .entries import Entry
 
 _SUFFIX = ".j2"
-_MODES = {"/tmp": 0o1777, "/var/tmp": 0o1777}
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def image_entries(template: Template, host_root: str = "/") -> list[Entry]:
     """All that the image's root holds: directories and links of the spec, host files, rendered files, and an empty
     file wherever one of the jail's own is bound. Raise ``invalid.template``, ``host.usrmerge``."""
     spec, image = template.spec, template.spec.image
-    made = [entries.directory(path, _MODES.get(path, 0o755)) for path in image.directories]
+    made = [entries.directory(path) for path in image.directories]
     made += [entries.directory(path, 0o700) for path in image.closed]
     made += [entries.directory(path) for path in spec.binds]
     made += [entries.link(path, target) for path, target in image.links.items()]

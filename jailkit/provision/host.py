@@ -24,7 +24,7 @@ from . import archive as archives
 from . import inspect, keys, layout, passwords, plan
 from .apply import Applier, Boundary, Progress, locked
 from .info import JailInfo, info
-from .operations import Operation, from_data
+from .operations import KeepHome, Operation, WriteArchive, from_data
 from .state import OpenPlan, Row, State
 
 
@@ -109,7 +109,7 @@ class Host:
         request = _Add(spec, password, hashed)
         opened = self._opened(spec.user)
         if opened is not None:
-            return _resumed(opened, request, opened.direction == "back")
+            return _resumed(opened, request)
         return self._judged_add(request)
 
     def plan_remove(self, name: str, keep_home: bool = False, archive: str | None = None) -> Plan:
@@ -120,7 +120,7 @@ class Host:
         request = _Remove(keep_home, archive)
         opened = self._opened(name)
         if opened is not None:
-            return _resumed(opened, request, opened.kind == "add")
+            return _resumed(opened, request)
         return self._judged_remove(name, request)
 
     def _judged_add(self, request: _Add) -> Plan:
@@ -161,7 +161,7 @@ class Host:
         request = plan.request
         opened = self.state.open_plan(plan.name)
         if opened is not None:
-            if isinstance(request, _Remove) and opened.kind == "add":
+            if _goes_back(opened, request):
                 applier.undo()
             else:
                 applier.resume()
@@ -222,8 +222,22 @@ def _key(operation: Operation) -> str:
     return f"{operation.kind} {operation.describe()}"
 
 
-def _resumed(opened: OpenPlan, request: _Add | _Remove, back: bool) -> Plan:
+def _goes_back(opened: OpenPlan, request: _Add | _Remove | None) -> bool:
+    """Whether an interrupted plan is undone rather than finished: an addition that is to be removed now, or a removal
+    that has destroyed nothing and is asked for in another way (``--keep-home`` after all)."""
+    if opened.direction == "back" or not isinstance(request, _Remove):
+        return opened.direction == "back"
+    steps = [(from_data(data), state) for data, state, _ in opened.steps]
+    if opened.kind != "remove" or any(operation.final and state != "todo" for operation, state in steps):
+        return opened.kind != "remove"
+    archive = next((operation.file for operation, _ in steps if isinstance(operation, WriteArchive)), None)
+    keeps = any(isinstance(operation, KeepHome) for operation, _ in steps)
+    return (archive, keeps) != (request.archive, request.keep_home)
+
+
+def _resumed(opened: OpenPlan, request: _Add | _Remove) -> Plan:
     """The steps that an interrupted plan has left, as a plan."""
+    back = _goes_back(opened, request)
     wanted = "todo" if back else "done"
     steps = [from_data(data) for data, state, _ in opened.steps if state != wanted]
     kind = "undo" if back else opened.kind

@@ -97,8 +97,7 @@ def _new(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
     plan: list[Operation] = [Reserve(f"{spec.user} is new", home=home, spec=data)]
     plan += _image(spec, facts)
     plan.append(JailFiles(f"the jail is made from template {spec.template}", spec=data))
-    if spec.keys:
-        plan.append(KeyFile("keys were given", keys=tuple(spec.keys)))
+    plan += _keys(spec, facts)
     plan.append(CreateAccount(f"there is no account {spec.user}", home=home))
     plan.append(MakeHome(f"there is no {home}", home=home))
     if hashed is not None:
@@ -125,13 +124,19 @@ def _take(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
     )  # fmt: skip
     plan: list[Operation] = [reserve, *_image(spec, facts)]
     plan.append(JailFiles(f"the jail is made from template {spec.template}", spec=data))
-    if spec.keys:
-        plan.append(KeyFile("keys were given", keys=tuple(spec.keys)))
+    plan += _keys(spec, facts)
     plan.append(Confine("it is not confined", old_shell=account.shell, was_member=account.member))
     plan.append(WriteSpec("it says what this jail should be", spec=data))
     plan.append(Enable("everything is there"))
     warning = f"keys in {account.home}/.ssh count no longer: give those that may log in with --key"
     return Plan(spec.user, "add", tuple(plan), (warning,))
+
+
+def _keys(spec: JailSpec, facts: Facts) -> list[Operation]:
+    if spec.keys:
+        return [KeyFile("keys were given", keys=tuple(spec.keys))]
+    # whoever left it there: what it opens was never given to this user
+    return [KeyFile("an old key file lies there")] if facts.keys == "differ" else []
 
 
 def _image(spec: JailSpec, facts: Facts) -> list[Operation]:

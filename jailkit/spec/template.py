@@ -35,7 +35,8 @@ FORBIDDEN = (
 class ImageSpec(Model):
     """What the image's root holds beside the rendered ``files/``.
 
-    directories: made empty, 0755 (``/tmp`` and ``/var/tmp`` 1777). closed: made empty, 0700. links: path to target.
+    directories: made empty, 0755; each jail mounts its own ``/tmp``, ``/run`` and home on them. closed: made empty,
+    0700. links: path to target.
     copy: paths or patterns below the host's /etc; what is missing, not root's or not readable by all is left out.
     """
 

@@ -58,7 +58,7 @@ class CreateAccount(Operation):
     def undo(self, world: World) -> None:
         row = world.state.get(world.name)
         found = accounts.find(world.name)
-        if row is not None and (found is None or found.uid == row.uid):
+        if row is not None and world.note.get("begun") and (found is None or found.uid == row.uid):
             accounts.delete(world.paths, world.name)
 
 
