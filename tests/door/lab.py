@@ -36,6 +36,14 @@ ALLOW = bytes.fromhex("0600000000 00ff7f".replace(" ", ""))
 """A seccomp program that allows everything."""
 
 
+def compiled(scratch: Path, name: str) -> Path:
+    """A helper in C of these tests."""
+    program = scratch / name
+    subprocess.run(["/usr/bin/gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-static", str(HERE / f"{name}.c"), "-o", str(program)],
+                   check=True)  # fmt: skip
+    return program
+
+
 @dataclass(frozen=True)
 class Programs:
     build: Path
@@ -203,7 +211,9 @@ class Lab(Ground):
 
     def processes(self) -> list[int]:
         """Hers, in the jail and outside, but the keepers."""
-        return [pid for pid in proc.of_uid(UID) if pid not in {self.record.pid, *self.keepers}]
+        running = runtime.running(self.paths, UID)
+        keepers = {running.pid if running else 0, self.record.pid, *self.keepers}
+        return [pid for pid in proc.of_uid(UID) if pid not in keepers]
 
     def inside(self, seconds: float = 5) -> int:
         """The session's process: of her uid, in the jail's pid namespace, no child of another such."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import DULL, HERE, UID, Done, Lab
+from .lab import DULL, UID, Done, Lab, compiled
 from .terminal import Terminal
 
 MARK = "begun"
@@ -44,13 +44,6 @@ TOLERATED = {
     "gettid": "fork of musl; cannot fail",
     "getpid": "cannot fail",
 }
-
-
-def compiled(scratch: Path, name: str) -> Path:
-    program = scratch / name
-    subprocess.run(["/usr/bin/gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-static", str(HERE / f"{name}.c"), "-o", str(program)],
-                   check=True)  # fmt: skip
-    return program
 
 
 @pytest.fixture(scope="session")

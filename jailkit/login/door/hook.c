@@ -24,7 +24,7 @@
 #ifndef START_SECONDS
 #define START_SECONDS 30
 #endif
-#define LOCK_SECONDS (START_SECONDS + 5) /* another login may be starting this jail */
+#define LOCK_SECONDS (START_SECONDS + 1) /* another login may be starting this jail */
 
 extern char **environ;
 static const char *type = "", *user = "", *service = "", *rhost = "", *tty = "", *auth = "";
@@ -253,15 +253,17 @@ static void join_group(int sessions, pid_t caller)
 	close(fd);
 }
 
-/* NULL: the login is admitted; else the code of why this jail cannot take it now. All under the lock: what is true of the
- * jail when the session is written down stays true until the next holder of the lock has seen it. */
+/* NULL: the login is admitted; else the code of why this jail cannot take it now, so that a start may mend it. All under
+ * the lock: what is true of the jail when the session is written down stays true until the next holder has seen it. */
 static const char *admit(uid_t uid)
 {
 	pid_t caller = getppid();
 	int pidfd, dir = jail_dir(uid);
 
+	if (dir < 0 && errno != ENOENT)
+		refuse(open_code(), "%s/%u", JAILS, uid);
 	if (dir < 0)
-		return open_code();
+		return "login.no-jail";
 	int lock = lock_jail(dir, LOCK_SECONDS);
 	if (lock < 0 && errno != ENOENT)
 		kernel("lock");
@@ -270,11 +272,16 @@ static const char *admit(uid_t uid)
 		code = "login.bad-record";
 	if (code == NULL)
 		code = keeper_open(&record, &pidfd);
+	if (code == NULL)
+		close(pidfd);
+	if (code != NULL && strcmp(code, "login.path-unsafe") == 0)
+		refuse(code, "%s/%u/entry", JAILS, uid);
 	if (code != NULL) {
 		close(lock);
 		close(dir);
 		return code;
 	}
+	watch(dir, &record, lock); /* first: a jail that was started for a login that is refused must end as well */
 	if (caller <= 1)
 		refuse("login.bad-args", "nobody called");
 	if (!listed(record.services, service))
@@ -282,7 +289,7 @@ static const char *admit(uid_t uid)
 	if (strcmp(service, "su") == 0 || strcmp(service, "su-l") == 0)
 		check_su(caller);
 	int sessions = sessions_open(dir);
-	(void)prune(sessions);
+	(void)prune(sessions, NULL);
 	write_session(sessions, caller);
 	if (record.cgroup[0] != '\0')
 		join_group(sessions, caller);
@@ -305,7 +312,7 @@ static int open_session(void)
 		if (attempt == 0)
 			start_cold();
 	}
-	refuse(code, "not running after its start");
+	refuse("login.start-failed", "after its start: %s", code);
 }
 
 static int close_session(void)
@@ -323,12 +330,10 @@ static int close_session(void)
 	(void)snprintf(name, sizeof name, "%d", (int)getppid());
 	if (unlinkat(sessions, name, 0) != 0 && errno != ENOENT)
 		kernel("unlink session");
-	unsigned alive = prune(sessions);
 	close(sessions);
-	if (alive == 0 && record_load(dir, uid, &record) == NULL && keeper_open(&record, &pidfd) == NULL) {
+	if (record_load(dir, uid, &record) == NULL && keeper_open(&record, &pidfd) == NULL) {
 		close(pidfd);
-		if (record.linger != LINGER_FOREVER)
-			watch(dir, &record, lock);
+		watch(dir, &record, lock);
 	}
 	return 0;
 }

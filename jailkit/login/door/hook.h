@@ -6,8 +6,8 @@
 
 int lock_jail(int dir, int seconds); /* the jail's lock, or -1 with errno: ENOENT: no jail, ETIMEDOUT */
 int sessions_open(int dir);          /* the directory of its sessions, to be listed, or refuse */
-unsigned prune(int sessions);        /* with the lock held: drop what has ended, count what has not */
+unsigned prune(int sessions, int *one); /* with the lock held: drop what has ended, count what has not */
 int null_streams(void);              /* 0 to 2 become /dev/null; 0, or -1 */
-void watch(int dir, const struct record *record, int lock); /* with the lock held: the last session has gone */
+void watch(int dir, const struct record *record, int lock); /* with the lock held: see to it that it ends */
 
 #endif

@@ -9,12 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "hook.h"
+
+#define ENDED (-2) /* there is nothing to wait for any more */
 
 /* Polls, as flock(2) knows no time limit and a login must have one. Held until the descriptor is closed. */
 int lock_jail(int dir, int seconds)
@@ -45,8 +49,9 @@ int sessions_open(int dir)
 	return fd;
 }
 
-/* A process that was killed closes no session: what its start time disproves is gone. */
-unsigned prune(int sessions)
+/* A process that was killed closes no session: what its start time disproves is gone. `one`, if asked for, becomes a pidfd of
+ * one that lives; the caller's. */
+unsigned prune(int sessions, int *one)
 {
 	struct session session;
 	struct dirent *entry;
@@ -61,10 +66,19 @@ unsigned prune(int sessions)
 	while ((entry = readdir(list)) != NULL) {
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
-		if (session_load(sessions, entry->d_name, &session) && session.pid == atoi(entry->d_name) &&
-		    process_stat(session.pid, &parent, &start) && start == session.start)
-			alive++;
-		else if (unlinkat(sessions, entry->d_name, 0) != 0 && errno != ENOENT)
+		if (session_load(sessions, entry->d_name, &session) && session.pid == atoi(entry->d_name)) {
+			int pidfd = (int)syscall(SYS_pidfd_open, session.pid, 0);
+
+			if (pidfd >= 0 && process_stat(session.pid, &parent, &start) && start == session.start) {
+				if (alive++ == 0 && one != NULL)
+					*one = pidfd;
+				else
+					close(pidfd);
+				continue;
+			}
+			close(pidfd);
+		}
+		if (unlinkat(sessions, entry->d_name, 0) != 0 && errno != ENOENT)
 			kernel("unlink session");
 	}
 	(void)closedir(list);
@@ -80,11 +94,14 @@ int null_streams(void)
 	return 0;
 }
 
+/* Milliseconds of a clock that nobody sets and that does not stand still in a suspended machine. */
 static int64_t now(void)
 {
 	struct timespec at;
 
-	return clock_gettime(CLOCK_BOOTTIME, &at) == 0 ? (int64_t)at.tv_sec : 0;
+	if (clock_gettime(CLOCK_BOOTTIME, &at) != 0)
+		kernel("clock_gettime");
+	return (int64_t)at.tv_sec * 1000 + at.tv_nsec / 1000000;
 }
 
 /* systemd would keep the session, and we the jail's own group, for as long as this process is in it. The top of each
@@ -137,42 +154,71 @@ static void end_jail(int dir, const struct record *record, int pidfd)
 		remove_group(record->cgroup);
 }
 
-/* One look at the jail under its lock: seconds until the next, or -1 where there is nothing to wait for any more. */
-static int64_t look(int dir, uid_t uid, int own)
+/* One look at the jail under its lock. Returns for how many milliseconds to wait (-1: for ever; `session` then is one to wait
+ * for), or ENDED. since: when the last session was seen to be gone, or -1. */
+static int64_t look(int dir, uid_t uid, int own, int64_t *since, int *session)
 {
 	static struct record record;
-	int64_t since = 0, left = -1;
+	int64_t left = ENDED;
 	int pidfd, lock = lock_jail(dir, 3600);
 
 	if (lock < 0)
 		kernel("lock");
 	int sessions = sessions_open(dir);
-	if (record_load(dir, uid, &record) == NULL && keeper_open(&record, &pidfd) == NULL) {
-		if (prune(sessions) == 0 && record.linger != LINGER_FOREVER && pread(own, &since, sizeof since, 0) == sizeof since) {
-			left = since + (int64_t)record.linger - now();
+	if (record_load(dir, uid, &record) == NULL && record.linger != LINGER_FOREVER && keeper_open(&record, &pidfd) == NULL) {
+		if (prune(sessions, session) > 0) {
+			*since = left = -1;
+		} else {
+			*since = *since < 0 ? now() : *since;
+			left = *since + (int64_t)record.linger * 1000 - now();
 			if (left <= 0) {
 				end_jail(dir, &record, pidfd);
-				left = -1;
+				left = ENDED;
 			}
 		}
 		close(pidfd);
 	}
 	close(sessions);
-	if (left < 0)
-		close(own); /* before the lock: who holds that next finds no watcher and becomes one */
+	if (left == ENDED)
+		close(own); /* before the lock: who holds that next finds no watcher, and becomes one */
 	close(lock);
 	return left;
 }
 
-/* One watcher a jail: who comes second writes down when the last session went, and leaves the waiting to the first.
- * pam_exec waits for the end of our output, so the watcher holds none of our descriptors but two; nor our lock, which is
- * shared by fork. */
+/* The watcher: waits for the end of a session (of its process, as one that is killed closes nothing; or of its record, as one
+ * that closes may live on) until there is none, then for `linger` seconds without a new one. */
+static _Noreturn void attend(int dir, uid_t uid, int own)
+{
+	char path[sizeof JAILS + 32], events[4096];
+	int64_t since = -1, left;
+	int session = -1, changes = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+
+	(void)snprintf(path, sizeof path, "%s/%u/sessions", JAILS, uid);
+	if (changes < 0 || inotify_add_watch(changes, path, IN_MOVED_TO | IN_DELETE) < 0)
+		kernel("inotify");
+	while ((left = look(dir, uid, own, &since, &session)) != ENDED) {
+		struct pollfd on[] = { { .fd = changes, .events = POLLIN }, { .fd = session, .events = POLLIN } };
+
+		if (poll(on, 2, left > 86400000 ? 86400000 : (int)left) < 0 && errno != EINTR)
+			kernel("poll");
+		if (session >= 0)
+			close(session);
+		session = -1;
+		if (read(changes, events, sizeof events) > 0)
+			since = -1; /* somebody has been here */
+	}
+	_exit(0);
+}
+
+/* One watcher a running jail: who holds the lock on its file is it. Called by each hook, as it may have been killed.
+ * pam_exec waits for the end of our output, so the watcher holds none of our descriptors but two; nor our lock, which a
+ * fork shares. */
 void watch(int dir, const struct record *record, int lock)
 {
-	const int64_t since = now();
+	if (record->linger == LINGER_FOREVER)
+		return;
 	int own = openat(dir, "watch", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-	if (own < 0 || pwrite(own, &since, sizeof since, 0) != sizeof since)
+	if (own < 0)
 		kernel("watch");
 	if (flock(own, LOCK_EX | LOCK_NB) != 0) {
 		if (errno != EWOULDBLOCK)
@@ -187,13 +233,8 @@ void watch(int dir, const struct record *record, int lock)
 		return;
 	close(lock);
 	(void)alarm(0);
-	if (null_streams() != 0 || setsid() < 0)
+	if (null_streams() != 0 || setsid() < 0 || prctl(PR_SET_NAME, "jailctl-watch") != 0)
 		kernel("watcher");
 	leave_groups();
-	int64_t left = (int64_t)record->linger;
-	do {
-		const struct timespec rest = { .tv_sec = left > 0 ? left : 0 };
-		(void)clock_nanosleep(CLOCK_BOOTTIME, 0, &rest, NULL);
-	} while ((left = look(dir, record->uid, own)) >= 0);
-	_exit(0);
+	attend(dir, record->uid, own);
 }
