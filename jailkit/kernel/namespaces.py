@@ -38,9 +38,11 @@ def id_map(own: int, base: int, size: int) -> str:
 
 
 def write_maps(pid: int, uid: int, gid: int, base: int, size: int) -> None:
-    """Write both maps of the new user namespace of ``pid``. Each is one write(2), as the kernel demands."""
+    """Write the maps of the new user namespace of ``pid``. Each is one write(2), as the kernel demands. Project ids:
+    whoever is inside may write that map once, and map any, so it is not left empty."""
     for name, own in (("uid_map", uid), ("gid_map", gid)):
         put(f"/proc/{pid}/{name}", id_map(own, base, size))
+    put(f"/proc/{pid}/projid_map", f"0 {base} {size}\n")
 
 
 def loopback_up() -> None:

@@ -41,6 +41,15 @@ _EPERM: dict[str, tuple[int | None, int | None]] = {
     "iopl": (172, None), "ioperm": (173, None), "vhangup": (153, 58), "nfsservctl": (180, 42),
     "lsm_set_self_attr": (460, 460),
 }  # fmt: skip
+# calls that give a file its mode: (x86_64, aarch64, argument with the mode, argument with open's flags or None)
+_MODES: dict[str, tuple[int | None, int | None, int, int | None]] = {
+    "open": (2, None, 2, 1), "openat": (257, 56, 3, 2), "creat": (85, None, 1, None), "mknod": (133, None, 1, None),
+    "mknodat": (259, 33, 2, None), "chmod": (90, None, 1, None), "fchmod": (91, 52, 1, None),
+    "fchmodat": (268, 53, 2, None), "fchmodat2": (452, 452, 2, None),
+}  # fmt: skip
+_OPENAT2 = 437
+_SETUID = 0o4000
+_MAKES = 0o100 | 0o20000000  # O_CREAT, and the bit of O_TMPFILE: without one of them open's mode is whatever was there
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _CLONE3 = 435
 _SOCKET = {"x86_64": 41, "aarch64": 198}
@@ -74,7 +83,12 @@ def program(machine: str, host_network: bool = False) -> bytes:
         _op(_LD, 0),
         _op(_JGT, REVIEWED, 0, 1), _deny(errno.ENOSYS),  # x32 numbers carry bit 30: this catches them, too
         _op(_JEQ, _CLONE3, 0, 1), _deny(errno.ENOSYS),
+        _op(_JEQ, _OPENAT2, 0, 1), _deny(errno.ENOSYS),  # its mode is in memory, where no filter can look
     ]  # fmt: skip
+    for modes in _MODES.values():
+        number, mode, flags = modes[column], modes[2], modes[3]
+        if number is not None:
+            out += _setuid(number, mode, flags)
     out += _namespaces(_CLONE[machine]) + _sockets(_SOCKET[machine], host_network) + _terminal(_IOCTL[machine])
     for numbers in _EPERM.values():
         number = numbers[column]
@@ -86,6 +100,14 @@ def program(machine: str, host_network: bool = False) -> bytes:
 
 def _argument(index: int) -> bytes:
     return _op(_LD, 16 + 8 * index)  # the low half: both architectures are little-endian
+
+
+def _setuid(number: int, mode: int, flags: int | None) -> list[bytes]:
+    """No setuid file: in the home, which is the host's, it would let who has no jail run programs as the tenant there.
+    Setgid stays, as directories need it."""
+    made = [] if flags is None else [_argument(flags), _op(_JSET, _MAKES, 0, 3)]
+    body = [*made, _argument(mode), _op(_JSET, _SETUID, 0, 1), _deny(errno.EPERM), _op(_RET, _ALLOW)]
+    return [_op(_JEQ, number, 0, len(body)), *body]
 
 
 def _namespaces(clone: int) -> list[bytes]:
