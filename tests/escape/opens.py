@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import stat
 import struct
 import threading
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ class Opening:
 
     path: str
     run: bool
+    directory: bool
     pid: int
     argv: tuple[str, ...]
     uids: tuple[int, ...]
@@ -106,6 +108,7 @@ def look(descriptor: int, run: bool, pid: int) -> Opening:
     return Opening(
         path=os.readlink(f"/proc/self/fd/{descriptor}"),
         run=run,
+        directory=stat.S_ISDIR(os.fstat(descriptor).st_mode),
         pid=pid,
         argv=words(f"{base}/cmdline"),
         uids=tuple(map(int, status["Uid"].split())),
