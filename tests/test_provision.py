@@ -557,3 +557,13 @@ def test_a108_a_disabled_jail_lets_nobody_in(own: Host) -> None:
     assert own.run(["/bin/su", "-", "shut", "-c", "echo in"]).stdout != "in\n"
     assert json.loads(own.jailctl("show", "shut", "--json").stdout)["jail"]["state"] == "disabled"
     own.jailctl("remove-user", "shut")
+
+
+def test_before_setup_no_way_past_the_jail_is_made(fresh_host: Host) -> None:
+    """A189: sshd without our Match block would serve an ``internal-sftp`` itself to whoever can authenticate."""
+    fresh_host.run(["/usr/sbin/useradd", "-m", "-p", "*", "early"], check=True)
+    for argv, text in ((["early", "--existing"], ""), (["late", "--password-stdin"], "s3cret phrase\n")):
+        done = fresh_host.jailctl("add-user", *argv, input=text, check=False)
+        assert done.returncode == 6 and "jailctl setup" in done.stderr
+    assert "jailed" not in (fresh_host.root / "etc/group").read_text()
+    assert "\nlate:" not in (fresh_host.root / "etc/passwd").read_text()

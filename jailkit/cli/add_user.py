@@ -74,6 +74,8 @@ def command(
             paths, host.config.template, name, pairs, template=template, existing=existing or None, keys=lines or None
         )
         plan = host.plan_add(spec, (), password)
+        if plan.kind == "add" and not dry_run:
+            _require_gates(paths, spec, password)
         jail = None if dry_run else provisioning.apply(settings, host, plan)
         if jail is None and not plan.operations:
             jail = host.show(name)
@@ -108,6 +110,17 @@ def _read(files: tuple[str, ...], password_stdin: bool) -> tuple[list[str], str 
         return lines, getpass("Password: ")
     text = sys.stdin.buffer.read(1024).decode(errors="surrogateescape")
     return lines, text.removesuffix("\n").removesuffix("\r")
+
+
+def _require_gates(paths: Paths, spec: JailSpec, password: str | None) -> None:
+    """Before setup only an account that nothing but our key file opens may be made. With a password, or keys of its
+    own, sshd would let it in without the Match block, and serve an ``internal-sftp`` itself, outside the jail."""
+    from . import provisioning
+
+    missing = provisioning.not_set_up(paths)
+    if missing and (spec.existing or password is not None):
+        what = "an existing account" if spec.existing else "a password"
+        raise JailkitError("host.not-set-up", f"{what} would be a way past the jail: {missing}", "jailctl setup")
 
 
 def _spec(paths: Paths, default_template: str, name: str, pairs: tuple[str, ...], **given: object) -> JailSpec:

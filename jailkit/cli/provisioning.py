@@ -68,14 +68,14 @@ def ssh_line(name: str) -> str:
 
 
 def not_set_up(paths: Paths) -> str:
-    """Why logins would be refused although the jail is there, or ""."""
+    """Why nobody can log in to a jail that is there, or ""."""
     from ..login import pam
     from ..login.sshd_config import FRAGMENT
 
     missing = [] if pam.installed(paths) else ["PAM"]
     missing += [] if os.path.exists(FRAGMENT) else ["sshd"]
     return (
-        f"{' and '.join(missing)} of this host know nothing of jails yet, so logins are refused: jailctl setup"
+        f"{' and '.join(missing)} of this host know nothing of jails yet: jailctl setup"
         if missing
         else ""
     )
