@@ -1,7 +1,7 @@
 """Where the probes run: the same agent (probe.py) in a jail, as an ordinary user without one, and as root.
 
-A case has three parts: the probe succeeds unjailed, it is refused in the jail, and the host shows that it had no effect
-(for every test that all that lies in the canary and all that is mounted is as before, and what the test itself looks at).
+A case has three parts: the probe succeeds unjailed, it is refused in the jail, and the host shows no effect of it:
+after every test the canary and the host's mounts are what they were, and the test looks at what else it would change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..host import Host, Process, wait_for
+from ..host import Host, wait_for
 from ..host.host import PYTHON
 from ..host.observe import Seen, seen
 from ..ways.people import make_jailed, make_plain
@@ -77,6 +77,8 @@ class Cell:
         answer = self._exchange({"verb": verb, "args": args, "hold": True})
         try:
             assert "is" in answer, f"probe {verb}: {answer}"
+            if verb == "become":
+                wait_for(lambda: self.seen(answer["pid"]).argv[:1] == (args["argv"][0],), 5)
             yield answer["is"], self.seen(answer["pid"])
         finally:
             self._exchange({"verb": "release"})
@@ -252,8 +254,8 @@ def no_such(condition: object, seconds: float = 0.3) -> None:
 
 
 def of_its_mounts(pid: int, what: str) -> bool:
-    """Whether ``/proc/PID/<what>`` (cwd, root, fd/3) lies in a mount that the process's own table has: for one in a jail,
-    whether it lies in the jail. The mount's id says it, as path and inode of a bound directory are the host's, too."""
+    """Whether ``/proc/PID/<what>`` (cwd, root, fd/3) lies in a mount that the process's own table has: for one in a
+    jail, whether it lies in there. The mount's id says it: path and inode of a bound directory are the host's, too."""
     fd = os.open(f"/proc/{pid}/{what}", os.O_PATH)
     try:
         info = Path(f"/proc/self/fdinfo/{fd}").read_text()

@@ -3,7 +3,7 @@
 Standard library only, run as ``/usr/bin/python3 -I -S probe.py``. One JSON request a line on standard input,
 ``{"verb": name, "args": {...}, "hold": bool}``; one JSON answer a line: ``{"pid": its pid there, "is": result}`` or
 ``{"pid": n, "errno": "EPERM"}``. Each verb runs in a child of its own, so that what succeeds (a changed root, a dropped
-right) ends with it; ``hold`` keeps that child asleep afterwards, for the host to look at, until ``{"verb": "release"}``.
+right) ends with it; ``hold`` keeps that child asleep afterwards, for the host to look at, until the verb ``release``.
 With two arguments it is one-shot: ``probe.py VERB JSON``; with one, that is a mark for the host to find it by.
 """
 
@@ -304,10 +304,21 @@ def run(argv: list[str], input: str = "", env: dict[str, str] | None = None, sec
     return [done.returncode, done.stdout.decode("latin-1"), done.stderr.decode("latin-1")]
 
 
-def become(argv: list[str]) -> None:
-    """Starts a program in a child and leaves it running (with ``hold``); its streams are /dev/null."""
-    subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(0.1)
+def become(argv: list[str], clogged: bool = False) -> None:
+    """Becomes a program, which is not waited for: there is no answer, it ends with ``release``. ``clogged``: its output
+    is a pipe that is full, so that it stops at its first word."""
+    null = os.open("/dev/null", os.O_RDWR)
+    out, into = os.pipe()
+    os.set_inheritable(out, True)
+    os.set_blocking(into, False)
+    with contextlib.suppress(BlockingIOError):
+        while clogged:
+            os.write(into, b"x" * 65536)
+    os.set_blocking(into, True)
+    for fd in range(3):
+        os.dup2(into if clogged and fd else null, fd)
+    signal.alarm(0)
+    os.execv(argv[0], argv)
 
 
 # -- sockets
@@ -378,6 +389,7 @@ def passed_directory(path: str, target: str, role: str) -> str:
             if os.fork():
                 time.sleep(0.1)
                 return "waits"
+            LIBC.prctl(1, signal.SIGKILL, 0, 0, 0)
             with sock.accept()[0] as other:
                 socket.send_fds(other, [b"x"], [os.open(target, os.O_RDONLY)])
                 time.sleep(1)
@@ -415,7 +427,8 @@ def terminals(most: int) -> list[Any]:
 def discipline(number: int) -> int:
     """TIOCSETD on a new terminal: the kernel loads a module for a line discipline that it has not."""
     master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY)
-    return fcntl.ioctl(master, 0x5423, struct.pack("i", number)) and 0
+    fcntl.ioctl(master, 0x5423, struct.pack("i", number))
+    return number
 
 
 def watch(paths: list[str], seconds: float) -> dict[str, Any]:
@@ -511,6 +524,7 @@ def serve(request: dict[str, Any], held: list[int]) -> bytes:
     os.close(out)
     if request.get("hold"):
         held.append(pid)
+        data = data or json.dumps({"pid": pid, "is": None}).encode() + b"\n"  # it has become another program
     else:
         ended = os.waitpid(pid, 0)[1]
         data = data or json.dumps({"pid": pid, "signal": ended & 0x7F}).encode() + b"\n"
