@@ -6,9 +6,10 @@ common-session-noninteractive (every service of Debian that opens sessions takes
 
 Why it is so, and fails closed:
 
-- The first line jumps over the second for whoever is *not* in the group. Anything else it may return (he is; the user
-  is unknown; the module is broken or missing, which libpam turns into ``module_unknown``) is ignored, and the hook is
-  reached.
+- The first line jumps over the second for whoever is *not* in the group. Anything else it may return (he is; the module
+  is broken or missing, which libpam turns into ``module_unknown``) is ignored, and the hook is reached. Somebody whom
+  no name service knows is in no group either: a mail or ftp server's own users pass, and an account that was deleted
+  between authentication and session meets the door, which has no verdict for it.
 - ``requisite``: a hook that refuses, crashes, is missing or cannot be executed fails the session, and at once: no later
   module runs, so whoever is refused reads our one line and not the message of the day below it.
 - The profile is "Additional", where pam-auth-update leaves a numeric jump as it is (it only replaces the word ``end``).
