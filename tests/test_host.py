@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .host import Host, wait_for
+from .host import Host, observe, wait_for
 from .host.groups import PREFIX, hierarchies
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,8 +156,9 @@ def test_processes_and_terminals(bare_host: Host) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         h.run(["/bin/sleep", "60"], timeout=0.3)
     with h.spawn(["/bin/sleep", "60"]) as process:
+        wait_for(lambda: observe.seen(process.pid).argv == ("/bin/sleep", "60"), 5, "it was not executed")
         seen = {entry.pid: entry for entry in h.processes()}[process.pid]
-        assert seen.argv == ("/bin/sleep", "60") and seen.inner_pids[-1] == process.inner_pid
+        assert seen.inner_pid == process.inner_pid
         assert seen.cgroups["v2" if "v2" in seen.cgroups else "pids"].rpartition("/")[2].startswith(PREFIX)
     with h.terminal(["/bin/bash", "--norc"]) as terminal:
         terminal.sendline("tty; stty size; exit 3")
