@@ -1,5 +1,7 @@
 """jailctl on a whole host: the JSON of every verb is what docs/json.md says, exits are what docs/exit-codes.md says,
-and what is printed for people is safe to print."""
+and what is printed for people is safe to print.
+
+Attacks: A117 (names), A119 (option injection), A136 (terminal escapes, as far as list and show go)."""
 
 from __future__ import annotations
 

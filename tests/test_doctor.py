@@ -1,5 +1,7 @@
 """``jailctl doctor`` sees what is wrong, and what it says mends it.
 
+Attacks: A008 (a component that others may write), A067 (an earlier Match block), A076 (scheduled jobs).
+
 Each case breaks one thing on a host that is sound, expects the finding, mends it (by the very command that doctor
 printed, where that is one), and expects everything to be sound again.
 """

@@ -1,4 +1,7 @@
-"""``jailctl setup`` on a fresh host: what it puts there, what it refuses, and that it takes back what it did."""
+"""``jailctl setup`` on a fresh host: what it puts there, what it refuses, and that it takes back what it did.
+
+Attacks: A067 (an earlier Match block), A096, A097 (helpers found through PATH), A124 (generated configuration), A189 (a
+broken template), A195 (undo while there are users), A199 (file modes)."""
 
 from __future__ import annotations
 
@@ -200,6 +203,47 @@ def test_what_has_drifted_is_put_right(fresh_host: Host) -> None:
     found = states(fresh_host)
     assert {key for key, state in found.items() if state == "done"} == {"sshd", "pam", "directories"}
     assert set(states(fresh_host).values()) == {"already"}
+
+
+CANARY = "#!/bin/sh\necho $0 >> /root/canary\nexit 0\n"
+HELPERS = "sshd ssh ssh-keygen pam-auth-update groupadd groupdel useradd userdel usermod systemctl sh bash python3 perl"
+HELPERS += " md5sum cp getent chpasswd gpasswd"
+
+
+def test_nothing_is_found_through_the_callers_environment(fresh_host: Host) -> None:
+    """A097: root with a PATH, a Python path and a preload that somebody else may write to."""
+    evil = fresh_host.root / "tmp/evil"
+    evil.mkdir()
+    for name in HELPERS.split():
+        (evil / name).write_text(CANARY)
+        (evil / name).chmod(0o755)
+    (evil / "sitecustomize.py").write_text("open('/root/canary', 'a').write('python')\n")
+    (evil / "click.py").write_text("open('/root/canary', 'a').write('click')\n")
+    names = ("PATH", "PYTHONPATH", "HOME", "PERL5LIB")
+    environment = dict.fromkeys(names, "/tmp/evil") | {
+        "PYTHONSTARTUP": "/tmp/evil/click.py",
+        "BASH_ENV": "/tmp/evil/sh",
+    }
+    for arguments in (["setup"], ["doctor"], ["setup", "--undo"]):
+        done = fresh_host.run(["/usr/local/sbin/jailctl", *arguments], env=environment, cwd="/tmp/evil", timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert not (fresh_host.root / "root/canary").exists()
+    assert fresh_host.run(["/tmp/evil/sshd"]).returncode == 0 and (fresh_host.root / "root/canary").exists()
+
+
+@pytest.mark.parametrize("umask", ["000", "077"])
+def test_modes_do_not_depend_on_the_umask(fresh_host: Host, umask: str) -> None:
+    """A199: what a tenant's sshd has to read stays readable, and nothing of root's becomes everybody's."""
+    fresh_host.run(["/bin/sh", "-c", f"umask {umask}; exec /usr/local/sbin/jailctl setup"], check=True, timeout=60)
+    for path, described in tree(fresh_host).items():
+        mode, owner = described.split(" ")[:2]
+        if "jailctl" in path and not mode.startswith("l"):
+            assert owner == "0:0" and mode[5] == "-" and (mode[8] == "-" or path.endswith("/tmp")), (
+                f"{path} {described}"
+            )
+    wanted = {"etc/jailctl/keys": 0o755, FRAGMENT[1:]: 0o644, PROFILE[1:]: 0o644, "var/lib/jailctl/state.db": 0o600}
+    for path, mode in {**wanted, "usr/local/share/zsh/site-functions": 0o755}.items():
+        assert stat.S_IMODE((fresh_host.root / path).stat().st_mode) == mode, path
 
 
 def test_undo_is_refused_while_there_are_jails(fresh_host: Host) -> None:

@@ -95,6 +95,7 @@ cli = Jailctl(
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point. Return the exit number (errors.EXITS; docs/exit-codes.md)."""
+    os.umask(0o022)  # no mode of what we make may depend on the shell we were started from (attacks A199)
     words = sys.argv[1:] if arguments is None else arguments
     settings = Settings(json="--json" in words[: words.index("--")] if "--" in words else "--json" in words)
     try:

@@ -74,11 +74,7 @@ def not_set_up(paths: Paths) -> str:
 
     missing = [] if pam.installed(paths) else ["PAM"]
     missing += [] if os.path.exists(FRAGMENT) else ["sshd"]
-    return (
-        f"{' and '.join(missing)} of this host know nothing of jails yet: jailctl setup"
-        if missing
-        else ""
-    )
+    return f"{' and '.join(missing)} of this host know nothing of jails yet: jailctl setup" if missing else ""
 
 
 # -- for setup

@@ -1,4 +1,4 @@
-"""The fragment: what is rendered, what it means, and what cannot be put into it."""
+"""The fragment: what is rendered, what it means, and what cannot be put into it (attacks A124)."""
 
 from __future__ import annotations
 
