@@ -15,8 +15,8 @@ import pytest
 
 from .host import Host, wait_for
 from .host.observe import NAMESPACES, Seen
-from .ways.people import JAILED, PLAIN, make_jailed, make_plain
-from .ways.ways import INTERNAL_PORT, WAYS, Way
+from .ways.people import JAILED, PLAIN, make_plain
+from .ways.ways import INTERNAL_PORT, PASSWORD, WAYS, Way
 
 pytestmark = pytest.mark.host
 ENTER_A_REPOSITORY = ("git-push", "git-clone")
@@ -26,7 +26,9 @@ ENTER_A_REPOSITORY = ("git-push", "git-clone")
 @pytest.fixture(scope="module")
 def people(host: Host) -> Iterator[Host]:
     make_plain(host)
-    make_jailed(host)
+    host.run(["/usr/sbin/chpasswd"], input=f"{PLAIN}:{PASSWORD}\n", check=True)
+    key = f"{host.key(JAILED)}.pub"
+    host.jailctl("add-user", JAILED, "--key", key, "--password-stdin", input=f"{PASSWORD}\n")
     internal = host.stock_sshd_config.replace("/usr/lib/openssh/sftp-server", "internal-sftp")
     assert internal != host.stock_sshd_config
     with host.sshd_on(INTERNAL_PORT, internal):
@@ -103,6 +105,7 @@ def test_it_ends_in_the_jail(people: Host, way: Way) -> None:
         assert process.seccomp == 2 and process.seccomp_filters >= 1
         home = os.stat(people.root / "home" / JAILED)
         assert process.cwd == (home.st_dev, home.st_ino) or way.name in ENTER_A_REPOSITORY
+        assert process.cgroups == keeper.cgroups != init.cgroups
         check_descriptors(process, way)
         check_nobody_outside(people, process)
         seen = inside(process)

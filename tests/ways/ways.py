@@ -18,6 +18,7 @@ from ..host.observe import Seen
 INTERNAL_PORT = 2201
 """Where an sshd with ``Subsystem sftp internal-sftp`` listens."""
 
+PASSWORD = "correct horse battery staple"
 _numbers = itertools.count(1)
 Find = Callable[[Seen], bool]
 
@@ -218,6 +219,43 @@ def login(host: Host, user: str) -> Iterator[Seen]:
         yield find(host, sleeps(number), "sleep")
 
 
+@contextlib.contextmanager
+def su_by_another_user(host: Host, user: str) -> Iterator[Seen]:
+    """With her password, by an ordinary user: the hook then runs with a real uid that is not root's."""
+    number = marker()
+    with host.terminal(["/bin/su", "-", user], user="nobody") as terminal:
+        terminal.expect("Password: ")
+        terminal.sendline(PASSWORD)
+        terminal.expect(r"\$ ")
+        terminal.sendline(f"sleep {number}")
+        yield find(host, sleeps(number), "sleep")
+
+
+@contextlib.contextmanager
+def login_with_password(host: Host, user: str) -> Iterator[Seen]:
+    number = marker()
+    with host.terminal(["/bin/login"]) as terminal:
+        terminal.expect("login: ")
+        terminal.sendline(user)
+        terminal.expect("Password: ")
+        terminal.sendline(PASSWORD)
+        terminal.expect(r"\$ ")
+        terminal.sendline(f"sleep {number}")
+        yield find(host, sleeps(number), "sleep")
+
+
+@contextlib.contextmanager
+def ssh_with_password(host: Host, user: str) -> Iterator[Seen]:
+    number = marker()
+    opts = ["-o", "PreferredAuthentications=password,keyboard-interactive", "-o", "PubkeyAuthentication=no"]
+    with host.ssh_terminal(user, opts=opts) as terminal:
+        terminal.expect("password: ")
+        terminal.sendline(PASSWORD)
+        terminal.expect(r"\$ ")
+        terminal.sendline(f"sleep {number}")
+        yield find(host, sleeps(number), "sleep")
+
+
 WAYS = [
     Way("ssh", True, ssh_shell),
     Way("ssh-T", False, ssh_shell_without_tty),
@@ -234,5 +272,8 @@ WAYS = [
     Way("su-shell", True, su_shell),
     Way("su-command", False, su_command),
     Way("su-login-command", False, su_login_command),
+    Way("su-by-another-user", True, su_by_another_user),
     Way("login", True, login),
+    Way("login-with-password", True, login_with_password),
+    Way("ssh-with-password", True, ssh_with_password),
 ]
