@@ -1,5 +1,6 @@
-"""A small real jail for the C programs alone: they are compiled with a root directory of their own, the jail is started by
-``jailkit.jail.start`` in a scratch directory, and logins are played by this process. No account, sshd or PAM is touched."""
+"""A small real jail for the C programs alone: they are compiled with a root directory of their own, the jail is started
+by ``jailkit.jail.start`` in a scratch directory, and logins are played by this process. No account, sshd or PAM is
+touched."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from .lab import DOOR, Ground, Lab, Programs
+from .caller import Caller
+from .lab import DOOR, Ground, Lab, Programs, compiled
 
 
 def need_root() -> None:
@@ -35,8 +37,17 @@ def scratch() -> Iterator[Path]:
 def programs(scratch: Path) -> Programs:
     """Built twice, with every warning an error: as they are installed, and with the sanitizers."""
     build = scratch / "build"
-    make = ["/usr/bin/make", "-s", "-j2", "-C", str(DOOR), f"BUILD={build}", f"ROOT={scratch}", f"LOG={scratch}/log",
-            "START=2"]  # fmt: skip
+    make = [
+        "/usr/bin/make",
+        "-s",
+        "-j2",
+        "-C",
+        str(DOOR),
+        f"BUILD={build}",
+        f"ROOT={scratch}",
+        f"LOG={scratch}/log",
+        "START=2",
+    ]
     done = subprocess.run([*make, "all", "asan", "layout"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
@@ -82,3 +93,29 @@ def lab(shared_lab: Lab) -> Iterator[Lab]:
     shared_lab.reset()
     yield shared_lab
     shared_lab.check()
+
+
+@pytest.fixture(scope="session")
+def program(scratch: Path) -> Path:
+    return compiled(scratch, "caller")
+
+
+@pytest.fixture(params=[False, True], ids=["hook", "asan"])
+def caller(lab: Lab, program: Path, request: pytest.FixtureRequest) -> Iterator[Caller]:
+    lab.sessions.joinpath(str(os.getpid())).unlink()
+    with Caller(lab, program, asan=request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def product(lab: Lab) -> Iterator[Path]:
+    """What a cold start runs: this tree, by the layout of an installation."""
+    opt = lab.root / "opt/jailctl"
+    (opt / "venv/bin").mkdir(parents=True, exist_ok=True)
+    python = opt / "venv/bin/python3"
+    python.unlink(missing_ok=True)
+    python.symlink_to("/usr/bin/python3")
+    (opt / "lib").unlink(missing_ok=True)
+    (opt / "lib").symlink_to(Path(__file__).resolve().parents[2])
+    yield python
+    python.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jailkit.jail import recipe as recipes
 from jailkit.jail import runtime, start, stop
@@ -39,8 +39,10 @@ ALLOW = bytes.fromhex("0600000000 00ff7f".replace(" ", ""))
 def compiled(scratch: Path, name: str) -> Path:
     """A helper in C of these tests."""
     program = scratch / name
-    subprocess.run(["/usr/bin/gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-static", str(HERE / f"{name}.c"), "-o", str(program)],
-                   check=True)  # fmt: skip
+    subprocess.run(
+        ["/usr/bin/gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-static", str(HERE / f"{name}.c"), "-o", str(program)],
+        check=True,
+    )
     return program
 
 
@@ -103,10 +105,23 @@ class Ground:
             self.keepers.add(self.keeper.pid)
         pid = self.keeper.pid
         return Record(
-            user=USER, uid=UID, gid=UID, pid=pid, start=proc.start_time(pid) or 0, userns=proc.namespace(pid, "user") or 0,
-            home="/", shell="/bin/sh", sftp="", path="/bin", cgroup="", services=("sshd",), image="", linger=0, flags=0,
+            user=USER,
+            uid=UID,
+            gid=UID,
+            pid=pid,
+            start=proc.start_time(pid) or 0,
+            userns=proc.namespace(pid, "user") or 0,
+            home="/",
+            shell="/bin/sh",
+            sftp="",
+            path="/bin",
+            cgroup="",
+            services=("sshd",),
+            image="",
+            linger=0,
+            flags=0,
             filter=ALLOW,
-        )  # fmt: skip
+        )
 
     def close(self) -> None:
         if self.keeper is not None:
@@ -145,24 +160,45 @@ class Ground:
                 found.append(self._log.recv(4096).decode())
         return found
 
-    def spawn(self, argv: Sequence[str], *, uid: int | None = UID, gid: int | None = UID, asan: bool = False,
-              env: dict[str, str] | None = None, wrap: Sequence[str] = (), **more: object) -> subprocess.Popen[bytes]:  # fmt: skip
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        uid: int | None = UID,
+        gid: int | None = UID,
+        asan: bool = False,
+        env: dict[str, str] | None = None,
+        wrap: Sequence[str] = (),
+        **more: Any,
+    ) -> subprocess.Popen[bytes]:
         """Start the door as sshd does. wrap: a command that starts it, as root, and takes care of the ids."""
         environment = {**ENV, "ASAN_OPTIONS": "detect_leaks=0", **(env or {})}
         door = self.programs.path("door", asan)
         if wrap:
             argv, door, uid, gid = [*wrap, door, *argv], wrap[0], None, None
-        return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-            argv, executable=door, env=environment, cwd="/", user=uid, group=gid, extra_groups=None if uid is None else [],
+        return subprocess.Popen(
+            argv,
+            executable=door,
+            env=environment,
+            cwd="/",
+            user=uid,
+            group=gid,
+            extra_groups=None if uid is None else [],
             **more,
-        )  # fmt: skip
+        )
 
-    def run(self, command: str | None = None, data: bytes = b"", timeout: float = 20, argv: Sequence[str] | None = None,
-            **more: object) -> Done:  # fmt: skip
+    def run(
+        self,
+        command: str | None = None,
+        data: bytes = b"",
+        timeout: float = 20,
+        argv: Sequence[str] | None = None,
+        **more: Any,
+    ) -> Done:
         """One login without a terminal; with ``argv`` exactly that."""
         argv = argv or (["-door"] if command is None else ["door", "-c", command])
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with self.spawn(argv, start_new_session=True, **{**streams, **more}) as child:  # type: ignore[arg-type]
+        with self.spawn(argv, start_new_session=True, **{**streams, **more}) as child:
             try:
                 out, err = child.communicate(data if child.stdin else None, timeout)
             except subprocess.TimeoutExpired:
@@ -179,9 +215,18 @@ class Lab(Ground):
         self.home = root / "home" / USER
         self._make_image()
         self.recipe = recipes.Recipe(
-            user=USER, uid=UID, gid=UID, base=BASE, home=str(self.home), hostname=USER, image="0" * 64,
-            root=str(root / "image"), files=[], services=["sshd", "su", "su-l", "jailctl"], linger=None,
-        )  # fmt: skip
+            user=USER,
+            uid=UID,
+            gid=UID,
+            base=BASE,
+            home=str(self.home),
+            hostname=USER,
+            image="0" * 64,
+            root=str(root / "image"),
+            files=[],
+            services=["sshd", "su", "su-l", "jailctl"],
+            linger=None,
+        )
         os.makedirs(self.paths.jail(USER) + "/etc")
         recipes.save(self.paths, self.recipe)
 
@@ -222,7 +267,11 @@ class Lab(Ground):
             jail = proc.namespace(self.record.pid, "pid")
             here = [pid for pid in self.processes() if proc.namespace(pid, "pid") == jail]
             with contextlib.suppress(OSError):
-                first = [pid for pid in here if proc.parent(pid) not in here and "door" not in os.readlink(f"/proc/{pid}/exe")]
+                first = [
+                    pid
+                    for pid in here
+                    if proc.parent(pid) not in here and "door" not in os.readlink(f"/proc/{pid}/exe")
+                ]
                 if len(first) == 1:
                     return first[0]
             time.sleep(0.01)

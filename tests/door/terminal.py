@@ -18,17 +18,32 @@ class Terminal:
     """fds: which of 0, 1 and 2 are the terminal; others: what the rest are. owner: whose the terminal is (under ``su``
     not the user's)."""
 
-    def __init__(self, lab: Lab, command: str | None = None, fds: Sequence[int] = (0, 1, 2), size: tuple[int, int] = (24, 80),
-                 others: dict[int, int] | None = None, owner: int = UID, env: dict[str, str] | None = None, wrap: Sequence[str] = ()) -> None:  # fmt: skip
+    def __init__(
+        self,
+        lab: Lab,
+        command: str | None = None,
+        fds: Sequence[int] = (0, 1, 2),
+        size: tuple[int, int] = (24, 80),
+        others: dict[int, int] | None = None,
+        owner: int = UID,
+        env: dict[str, str] | None = None,
+        wrap: Sequence[str] = (),
+    ) -> None:
         self.master, self.slave = pty.openpty()
         os.fchown(self.slave, owner, 5)
         termios.tcsetwinsize(self.slave, size)
         self.before = termios.tcgetattr(self.slave)
         standard = [self.slave if fd in fds else (others or {})[fd] for fd in (0, 1, 2)]
         self.child = lab.spawn(
-            ["-door"] if command is None else ["door", "-c", command], stdin=standard[0], stdout=standard[1],
-            stderr=standard[2], start_new_session=True, env=env, wrap=wrap, preexec_fn=self._take,
-        )  # fmt: skip
+            ["-door"] if command is None else ["door", "-c", command],
+            stdin=standard[0],
+            stdout=standard[1],
+            stderr=standard[2],
+            start_new_session=True,
+            env=env,
+            wrap=wrap,
+            preexec_fn=self._take,
+        )
         self.seen = b""
 
     def _take(self) -> None:
@@ -73,7 +88,7 @@ class Terminal:
         return not termios.tcgetattr(self.slave)[3] & termios.ICANON
 
     def wait_raw(self, seconds: float = 5) -> None:
-        """What is typed before that, the outer terminal edits and echoes, as it would for any shell that is still starting."""
+        """What is typed before that, the outer terminal edits and echoes, as for any shell that is still starting."""
         end = time.monotonic() + seconds
         while not self.raw():
             assert time.monotonic() < end

@@ -1,15 +1,16 @@
-"""A190, A131: each system call on the way in fails once. Then nobody gets in: one dull line, one log line, status 1, and no
-process of the tenant's has begun. The few calls whose failure changes nothing are named, and the login that follows is looked at.
+"""A190, A131: each system call on the way in fails once. Then nobody gets in: one dull line, one log line, status 1,
+and no process of the tenant's has begun. The few calls whose failure changes nothing are named, and the login that
+follows is looked at.
 
-Two ways to make a call fail: strace counts the calls of a process and fails the n-th (every call that the door makes before its
-fork is tried); a seccomp program fails a call by an argument, which tells the child's calls from those of its parent.
+Two ways to make a call fail: strace counts the calls of a process and fails the n-th (every call that the door makes
+before its fork is tried); a seccomp program fails a call by an argument, which tells the child's calls from those of
+its parent.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,9 +72,14 @@ def confined(done: Done) -> bool:
     text = done.out.decode()
     caps = re.findall(r"^Cap\w+:\s*(\w+)$", text, re.M)
     return (
-        done.status == 0 and text.startswith("fds 0 1 2\n") and caps == ["0" * 16] * 5 and "NoNewPrivs:\t1\n" in text
-        and "Seccomp:\t2\n" in text and f"Groups:\t{UID} \n" in text and f"Uid:\t{UID}\t{UID}\t{UID}\t{UID}\n" in text
-    )  # fmt: skip
+        done.status == 0
+        and text.startswith("fds 0 1 2\n")
+        and caps == ["0" * 16] * 5
+        and "NoNewPrivs:\t1\n" in text
+        and "Seccomp:\t2\n" in text
+        and f"Groups:\t{UID} \n" in text
+        and f"Uid:\t{UID}\t{UID}\t{UID}\t{UID}\n" in text
+    )
 
 
 # -- counted: strace
@@ -137,13 +143,29 @@ def test_the_wrapper_changes_nothing(lab: Lab, fault: str) -> None:
 def test_every_call_of_the_parent(lab: Lab, fault: str) -> None:
     parent, child = calls(lab, fault)
     names = {name for name, _ in parent}
-    assert {"setns", "setgroups", "setresgid", "setresuid", "capset", "capget", "prctl", "pidfd_open", "close_range", "openat",
-            "pipe2", "getresuid", "getresgid", "getgroups"} <= names  # fmt: skip
+    assert {
+        "setns",
+        "setgroups",
+        "setresgid",
+        "setresuid",
+        "capset",
+        "capget",
+        "prctl",
+        "pidfd_open",
+        "close_range",
+        "openat",
+        "pipe2",
+        "getresuid",
+        "getresgid",
+        "getgroups",
+    } <= names
     assert {"execve", "seccomp", "setsid", "close_range"} <= {name for name, _ in child}
     wrong = []
     for name, number in worth(parent):
         (lab.home / MARK).unlink(missing_ok=True)
-        done = traced(lab, fault, "-o", "/dev/null", "-e", f"trace={name}", "-e", f"inject={name}:error=EPERM:when={number}")
+        done = traced(
+            lab, fault, "-o", "/dev/null", "-e", f"trace={name}", "-e", f"inject={name}:error=EPERM:when={number}"
+        )
         if begun(lab, done):
             right = name in TOLERATED and confined(done)
         else:
@@ -159,7 +181,9 @@ def test_every_call_of_the_parent(lab: Lab, fault: str) -> None:
 X86 = os.uname().machine == "x86_64"
 PRCTL, IOCTL, CLOSE_RANGE, SECCOMP = (157, 16, 436, 317) if X86 else (167, 29, 436, 277)
 SETSID, CHDIR, EXECVE, GETPPID, DUP3, SIGPROCMASK = (112, 80, 59, 110, 292, 14) if X86 else (157, 49, 221, 173, 24, 135)
-SETNS, CAPSET, CAPGET, SETGROUPS, SETRESUID, SETRESGID = (308, 126, 125, 116, 117, 119) if X86 else (268, 91, 90, 159, 147, 149)
+SETNS, CAPSET, CAPGET, SETGROUPS, SETRESUID, SETRESGID = (
+    (308, 126, 125, 116, 117, 119) if X86 else (268, 91, 90, 159, 147, 149)
+)
 SIGNALFD, PIDFD_OPEN, PIPE2, GETGROUPS, FCNTL = (289, 434, 293, 115, 72) if X86 else (74, 434, 59, 158, 25)
 
 BOTH: dict[str, tuple[int, int, int]] = {
@@ -241,12 +265,18 @@ def test_with_a_terminal(lab: Lab, fault: str, case: str) -> None:
 
 
 def test_a_call_that_must_fail_does_not(lab: Lab, fault: str) -> None:
-    """Returning 0 instead of doing: the read-back notices that a drop has not happened. Errno 0 makes a call "succeed"."""
+    """Answering 0 without doing anything (errno 0 does that): the read-back notices a drop that did not happen."""
     pretended = {
-        "PR_CAPBSET_DROP": (PRCTL, 0, 24), "capset": (CAPSET, -1, 0), "PR_SET_NO_NEW_PRIVS": (PRCTL, 0, 38),
-        "setgroups": (SETGROUPS, -1, 0), "setresuid": (SETRESUID, -1, 0), "setresgid": (SETRESGID, -1, 0),
-        "PR_SET_DUMPABLE": (PRCTL, 0, 4), "setns": (SETNS, -1, 0), "seccomp": (SECCOMP, -1, 0),
-    }  # fmt: skip
+        "PR_CAPBSET_DROP": (PRCTL, 0, 24),
+        "capset": (CAPSET, -1, 0),
+        "PR_SET_NO_NEW_PRIVS": (PRCTL, 0, 38),
+        "setgroups": (SETGROUPS, -1, 0),
+        "setresuid": (SETRESUID, -1, 0),
+        "setresgid": (SETRESGID, -1, 0),
+        "PR_SET_DUMPABLE": (PRCTL, 0, 4),
+        "setns": (SETNS, -1, 0),
+        "seccomp": (SECCOMP, -1, 0),
+    }
     for case, call in pretended.items():
         if case == "seccomp":
             continue  # this filter is itself one, so PR_GET_SECCOMP says 2: see test_seccomp_is_read_back
@@ -271,7 +301,9 @@ def test_home_that_cannot_be_entered(lab: Lab, fault: str) -> None:
 
 def test_fork_fails(lab: Lab, fault: str) -> None:
     """At the limit of processes: refused, nothing left over."""
-    done = traced(lab, fault, "-o", "/dev/null", "-e", "trace=?fork,clone,clone3", "-e", "inject=?fork,clone,clone3:error=EAGAIN")
+    done = traced(
+        lab, fault, "-o", "/dev/null", "-e", "trace=?fork,clone,clone3", "-e", "inject=?fork,clone,clone3:error=EAGAIN"
+    )
     assert not begun(lab)
     assert done.refused("login.kernel"), done
 
@@ -283,7 +315,7 @@ def test_parent_cannot_hear_the_child(lab: Lab, fault: str) -> None:
     lines = re.findall(r"^(\d+) +(read\(.*)", trace.read_text(), re.M)
     trace.unlink()
     own = [text for pid, text in lines if pid == lines[0][0]]
-    number = next(i for i, text in enumerate(own, 1) if text.endswith("unfinished ...>") or ', 255) ' in text)
+    number = next(i for i, text in enumerate(own, 1) if text.endswith("unfinished ...>") or ", 255) " in text)
     done = traced(lab, fault, "-o", "/dev/null", "-e", "trace=read", "-e", f"inject=read:error=EIO:when={number}")
     assert done.status == 1
     assert "code=login.kernel read" in done.log[0]

@@ -1,14 +1,12 @@
-"""What the door refuses before it enters anything: each with one dull line, one log line with a stable code, and status 1.
+"""What the door refuses before it enters: each with one dull line, one log line with a stable code, and status 1.
 
-Run with the door as it is installed and with the one that has the sanitizers. A first test shows that the ground on which
-the rest stand would have got past all of these checks.
+Run with the door as it is installed and with the one that has the sanitizers. A first test shows that the ground on
+which the rest stand would have got past all of these checks.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ import pytest
 from jailkit.jail.record import _HEAD
 
 from .lab import UID, USER, Ground
+from .test_layout import RECORD, offsets
 
 pytestmark = pytest.mark.parametrize("asan", [False, True], ids=["door", "asan"])
 
@@ -33,24 +32,29 @@ def test_positive_control(ground: Ground, asan: bool) -> None:
 
 # -- the record
 
-HEAD = {name: offset for name, offset in zip(
-    ("magic", "size", "flags", "uid", "gid", "pid", "user", "home", "shell", "sftp", "path", "cgroup", "services", "image",
-     "nfilter", "pad"),
-    (0, 8, 12, 16, 20, 24, 48, 88, 344, 472, 600, 856, 1112, 1368, 1440, 1444), strict=True)}  # fmt: skip
-ENDS = {"user": 88, "home": 344, "shell": 472, "sftp": 600, "path": 856, "cgroup": 1112, "services": 1368, "image": 1440}
+PLACES = offsets(_HEAD, RECORD)
+TEXTS = ("user", "home", "shell", "sftp", "path", "cgroup", "services", "image")
 
 
-def patch(at: int, data: bytes) -> Callable[[Ground], None]:
+def at(field: str) -> int:
+    return PLACES[field][0]
+
+
+def end(field: str) -> int:
+    return sum(PLACES[field])
+
+
+def patch(place: int, data: bytes) -> Callable[[Ground], None]:
     def write(ground: Ground) -> None:
         packed = bytearray(ground.record.pack())
-        packed[at : at + len(data)] = data
+        packed[place : place + len(data)] = data
         ground.write_record(bytes(packed))
 
     return write
 
 
 def number(field: str, value: int) -> Callable[[Ground], None]:
-    return patch(HEAD[field], value.to_bytes(4, "little"))
+    return patch(at(field), value.to_bytes(4, "little"))
 
 
 def cut(size: int) -> Callable[[Ground], None]:
@@ -78,16 +82,16 @@ DAMAGED: dict[str, Callable[[Ground], None]] = {
     "filter count": number("nfilter", 2),
     "filter count too big": number("nfilter", 513),
     "pad": number("pad", 1),
-    "user": patch(HEAD["user"], b"../x\0"),
-    "user root": patch(HEAD["user"], b"root\0"),
-    "no user": patch(HEAD["user"], b"\0"),
-    "home relative": patch(HEAD["home"], b"x"),
-    "shell relative": patch(HEAD["shell"], b"x"),
-    "no shell": patch(HEAD["shell"], b"\0"),
-    "no path": patch(HEAD["path"], b"\0"),
-    "sftp relative": patch(HEAD["sftp"], b"x"),
-    **{f"{field} unterminated": patch(HEAD[field], b"/" * (end - HEAD[field])) for field, end in ENDS.items()},
-    "services' last but one": patch(ENDS["services"] - 2, b"x"),
+    "user": patch(at("user"), b"../x\0"),
+    "user root": patch(at("user"), b"root\0"),
+    "no user": patch(at("user"), b"\0"),
+    "home relative": patch(at("home"), b"x"),
+    "shell relative": patch(at("shell"), b"x"),
+    "no shell": patch(at("shell"), b"\0"),
+    "no path": patch(at("path"), b"\0"),
+    "sftp relative": patch(at("sftp"), b"x"),
+    **{f"{field} unterminated": patch(at(field), b"/" * (end(field) - at(field))) for field in TEXTS},
+    "services' last but one": patch(end("services") - 2, b"x"),
 }
 
 
@@ -154,7 +158,13 @@ def test_entry(ground: Ground, case: str, asan: bool) -> None:
 @pytest.fixture
 def parts(ground: Ground) -> Iterator[list[Path]]:
     """The directories above the record, put right again afterwards."""
-    found = [ground.root, ground.root / "run", ground.root / "run/jailctl", Path(ground.paths.run_jails), ground.directory]
+    found = [
+        ground.root,
+        ground.root / "run",
+        ground.root / "run/jailctl",
+        Path(ground.paths.run_jails),
+        ground.directory,
+    ]
     before = [(path, path.stat()) for path in found]
     yield found
     for path, status in before:
@@ -285,146 +295,16 @@ def test_writable_directory_of_sessions(ground: Ground, asan: bool) -> None:
 
 @pytest.mark.parametrize(("depth", "admitted"), [(8, True), (12, False)])
 def test_verdict_reaches_ten_ancestors(ground: Ground, depth: int, admitted: bool, asan: bool) -> None:
-    inner = f'exec {ground.programs.path("door", asan)} -c true'
+    inner = f"exec {ground.programs.path('door', asan)} -c true"
     for _ in range(depth):
         inner = f"( {inner}; exit $? )"
-    with subprocess.Popen(["/bin/sh", "-c", inner], user=UID, group=UID, extra_groups=[], env={"ASAN_OPTIONS": "detect_leaks=0"},
-                          stderr=subprocess.DEVNULL) as child:  # fmt: skip
+    with subprocess.Popen(
+        ["/bin/sh", "-c", inner],
+        user=UID,
+        group=UID,
+        extra_groups=[],
+        env={"ASAN_OPTIONS": "detect_leaks=0"},
+        stderr=subprocess.DEVNULL,
+    ) as child:
         child.wait()
     assert ("login.kernel setns" if admitted else "login.no-verdict") in ground.lines()[0]
-
-
-# -- who calls, how, with what
-
-
-@pytest.mark.parametrize("argv", [["door", "-x"], ["door", "-c"], ["door", "-c", "true", "x"], ["door", "true"], ["door", ""],
-                                  ["-door", "--login"], ["door", "-c", "true", "-c", "true"], ["door", "-ctrue"]])  # fmt: skip
-def test_arguments(ground: Ground, argv: list[str], asan: bool) -> None:
-    assert ground.run(argv=argv, asan=asan).refused("login.bad-args")
-
-
-def test_root(ground: Ground, asan: bool) -> None:
-    assert ground.run("true", uid=0, gid=0, asan=asan).refused("login.bad-args")
-
-
-def test_group_of_root(ground: Ground, asan: bool) -> None:
-    assert ground.run("true", gid=0, asan=asan).refused("login.bad-args")
-
-
-def test_another_group(ground: Ground, asan: bool) -> None:
-    """Without the group the directory stays shut."""
-    assert ground.run("true", gid=UID + 1, asan=asan).refused("login.path-unsafe")
-
-
-def set_ids(uids: tuple[int, int, int], gids: tuple[int, int, int]) -> Callable[[], None]:
-    def change() -> None:
-        os.setgroups([])
-        os.setresgid(*gids)
-        os.setresuid(*uids)
-
-    return change
-
-
-@pytest.mark.parametrize("ids", [((UID, UID + 1, UID), (UID,) * 3), ((UID, UID, 0), (UID,) * 3), ((UID,) * 3, (UID, UID + 1, UID)),
-                                 ((UID,) * 3, (UID, UID, 0))])  # fmt: skip
-def test_ids_that_differ(ground: Ground, ids: tuple[tuple[int, int, int], tuple[int, int, int]], asan: bool) -> None:
-    """exec makes the saved id the effective one, so what a setuid caller would leave shows in the first two."""
-    done = ground.run("true", asan=asan, uid=None, gid=None, preexec_fn=set_ids(*ids))
-    effective = ids[0][0] != ids[0][1] or ids[1][0] != ids[1][1]
-    assert done.refused("login.bad-args" if effective else "login.kernel"), done
-
-
-def test_sftp_where_the_template_has_none(ground: Ground, asan: bool) -> None:
-    assert ground.run("internal-sftp -l INFO", asan=asan).refused("login.service-denied")
-
-
-# -- descriptors
-
-
-def block_device() -> int:
-    numbers = next(Path("/sys/dev/block").iterdir()).name.split(":")
-    node = f"/dev/shm/jailkit-door-{os.getpid()}"
-    os.mknod(node, stat.S_IFBLK | 0o600, os.makedev(int(numbers[0]), int(numbers[1])))
-    try:
-        return os.open(node, os.O_RDONLY | os.O_NONBLOCK)
-    finally:
-        os.unlink(node)
-
-
-DESCRIPTORS: dict[str, Callable[[], int]] = {
-    "directory": lambda: os.open("/", os.O_RDONLY | os.O_DIRECTORY),
-    "path": lambda: os.open("/etc/passwd", os.O_PATH),
-    "path of a link": lambda: os.open("/proc/self/exe", os.O_PATH | os.O_NOFOLLOW),
-    "eventfd": lambda: os.eventfd(0),
-    "pidfd": lambda: os.pidfd_open(os.getpid()),
-    "namespace": lambda: os.open("/proc/self/ns/mnt", os.O_RDONLY),
-    "block device": block_device,
-}
-
-
-@pytest.mark.parametrize("fd", [0, 1, 2])
-@pytest.mark.parametrize("kind", DESCRIPTORS)
-def test_descriptor(ground: Ground, kind: str, fd: int, asan: bool) -> None:
-    opened = DESCRIPTORS[kind]()
-    try:
-        done = ground.run("true", asan=asan, **{("stdin", "stdout", "stderr")[fd]: opened})
-    finally:
-        os.close(opened)
-    assert done.status == 1
-    assert [f"code=login.bad-fd descriptor {fd}" in line for line in done.log] == [True]
-
-
-@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1), (0, 1, 2)])
-def test_closed_descriptor(ground: Ground, closed: tuple[int, ...], asan: bool) -> None:
-    def shut() -> None:
-        for fd in closed:
-            os.close(fd)
-
-    done = ground.run("true", asan=asan, preexec_fn=shut)
-    assert done.status == 1
-    assert ["code=login.bad-fd" in line for line in done.log] == [True]
-
-
-def test_hung_up_terminal(ground: Ground, asan: bool) -> None:
-    master, slave = os.openpty()
-    os.close(master)
-    try:
-        done = ground.run("true", asan=asan, stdin=slave)
-    finally:
-        os.close(slave)
-    assert done.refused("login.bad-fd"), done
-
-
-def test_without_a_log(ground: Ground, asan: bool) -> None:
-    """No syslog decides nothing, neither way."""
-    log = ground.root / "log"
-    log.rename(ground.root / "away")
-    try:
-        done = ground.run("true", asan=asan)
-    finally:
-        (ground.root / "away").rename(log)
-    assert (done.status, done.log) == (1, [])
-
-
-def test_full_log(ground: Ground, asan: bool) -> None:
-    """A log that takes nothing holds a refusal up for a second, not for ever."""
-    sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    sender.setblocking(False)
-    with pytest.raises(BlockingIOError):
-        while True:
-            sender.sendto(b"x", str(ground.root / "log"))
-    sender.close()
-    with ground.spawn(["door", "-c", "true"], asan=asan, stderr=subprocess.PIPE) as child:
-        child.wait(10)
-    assert child.returncode == 1
-    assert not any("refused" in line for line in ground.lines())
-
-
-def test_killed_by_nobody(ground: Ground, asan: bool) -> None:
-    """Inherited dispositions do not matter: SIGCHLD ignored, SIGPIPE ignored, everything blocked."""
-
-    def hostile() -> None:
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-
-    assert ground.run("true", asan=asan, preexec_fn=hostile).refused("login.kernel")

@@ -17,7 +17,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
-struct voice voice = { .tag = "jailctl", .log = -1, .user = STDERR_FILENO, .pipe = -1, .who = "user=-" };
+struct voice voice = { .tag = "jailctl", .verb = "refused", .log = -1, .user = 2, .pipe = -1, .who = "user=-" };
 
 /* Not syslog(3): it would look for /dev/log again at each line, by then perhaps in the jail, and reads TZ.
  * No socket, no log: that must not decide about a login. A full one may hold us up for a second. */
@@ -35,34 +35,12 @@ void log_open(void)
 	errno = saved;
 }
 
-/* Copy `from`, as much of it as fits: one word on one line, whatever it was, and still recoverable. */
-void escape(char *to, size_t size, const char *from)
-{
-	static const char hex[] = "0123456789abcdef";
-
-	for (; *from != '\0' && size > 4; from++) {
-		unsigned char c = (unsigned char)*from;
-
-		if (c > 0x20 && c < 0x7f && strchr("=,\\", c) == NULL) {
-			*to++ = (char)c;
-			size--;
-			continue;
-		}
-		*to++ = '\\';
-		*to++ = 'x';
-		*to++ = hex[c >> 4];
-		*to++ = hex[c & 15];
-		size -= 4;
-	}
-	*to = '\0';
-}
-
 _Noreturn void refuse_text(const char *text)
 {
 	static const char dull[] = "This account is not available at the moment.\n";
 	char line[768];
-	int n = snprintf(line, sizeof line, "<%d>%s[%d]: refused %s %s", LOG_AUTHPRIV | LOG_WARNING, voice.tag,
-			 (int)getpid(), voice.who, text);
+	int n = snprintf(line, sizeof line, "<%d>%s[%d]: %s %s %s", LOG_AUTHPRIV | LOG_WARNING, voice.tag,
+			 (int)getpid(), voice.verb, voice.who, text);
 
 	if (voice.log >= 0 && n > 0)
 		(void)!send(voice.log, line, strnlen(line, sizeof line), MSG_NOSIGNAL);
@@ -185,9 +163,11 @@ bool name_valid(const char *name)
 	static const char *const reserved[] = { "root", "nobody", "nogroup", "all", "jailed", "self", "tags" };
 	size_t length = strnlen(name, 33);
 
-	if (length == 0 || length > 32 || strchr("0123456789.-", name[0]) != NULL || strchr(".-", name[length - 1]) != NULL)
+	if (length == 0 || length > 32 || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.-") != length)
 		return false;
-	if (strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.-") != length || strstr(name, "..") != NULL)
+	if (strchr("0123456789.-", name[0]) != NULL || strchr(".-", name[length - 1]) != NULL)
+		return false;
+	if (strstr(name, "..") != NULL)
 		return false;
 	for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
 		if (strcmp(name, reserved[i]) == 0)
@@ -212,7 +192,7 @@ bool process_stat(pid_t pid, pid_t *parent, uint64_t *start)
 		return false;
 	text[n] = '\0';
 	at = strrchr(text, ')');
-	if (at == NULL || at[1] != ' ' || strchr("ZX", at[2]) != NULL) /* a zombie is no process any more; '\0' matches, too */
+	if (at == NULL || at[1] != ' ' || strchr("ZX", at[2]) != NULL) /* zombies have ended; '\0' is found as well */
 		return false;
 	at += 3; /* behind the state, field 3 */
 	for (int field = 4; field <= 22; field++, at = end) {
@@ -235,6 +215,8 @@ int jail_dir(uid_t uid)
 	return walk(path, O_PATH | O_DIRECTORY);
 }
 
+#define ENDS(text) ((text)[sizeof(text) - 1] == '\0')
+
 static bool record_valid(const struct record *r, size_t size, uid_t uid)
 {
 	size_t head = offsetof(struct record, filter);
@@ -244,10 +226,8 @@ static bool record_valid(const struct record *r, size_t size, uid_t uid)
 	if (r->nfilter == 0 || r->nfilter > MAX_FILTER || r->pad != 0 || r->size != size ||
 	    size != head + r->nfilter * sizeof r->filter[0])
 		return false;
-	if (r->user[sizeof r->user - 1] != 0 || r->home[sizeof r->home - 1] != 0 || r->shell[sizeof r->shell - 1] != 0 ||
-	    r->sftp[sizeof r->sftp - 1] != 0 || r->path[sizeof r->path - 1] != 0 || r->cgroup[sizeof r->cgroup - 1] != 0 ||
-	    r->services[sizeof r->services - 1] != 0 || r->services[sizeof r->services - 2] != 0 ||
-	    r->image[sizeof r->image - 1] != 0)
+	if (!ENDS(r->user) || !ENDS(r->home) || !ENDS(r->shell) || !ENDS(r->sftp) || !ENDS(r->path) ||
+	    !ENDS(r->cgroup) || !ENDS(r->services) || r->services[sizeof r->services - 2] != '\0' || !ENDS(r->image))
 		return false;
 	return r->uid == uid && r->uid != 0 && r->gid != 0 && r->pid > 1 && r->userns != 0 &&
 	       (r->flags & ~FLAG_HOST_NETWORK) == 0 && name_valid(r->user) && r->home[0] == '/' &&
@@ -300,5 +280,5 @@ bool session_load(int dir, const char *name, struct session *session)
 	ssize_t size = read_all(fd, session, sizeof *session);
 	close(fd);
 	return size == sizeof *session && memcmp(session->magic, SESSION_MAGIC, sizeof session->magic) == 0 &&
-	       session->user[sizeof session->user - 1] == 0;
+	       ENDS(session->user);
 }

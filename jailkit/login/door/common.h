@@ -23,7 +23,7 @@
 
 /* How this program speaks. `who` goes into every line of the log, already escaped. */
 struct voice {
-	const char *tag;
+	const char *tag, *verb;
 	int log;               /* connected to syslog before the host's /dev/log goes out of sight, or -1 */
 	int user;              /* where the one dull line goes */
 	int pipe;              /* in the door's child: the parent that speaks for it, else -1 */
@@ -33,7 +33,6 @@ struct voice {
 extern struct voice voice;
 
 void log_open(void);
-void escape(char *to, size_t size, const char *from);
 _Noreturn void refuse_text(const char *text);
 _Noreturn void refuse(const char *code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 _Noreturn void kernel(const char *call); /* refuse with login.kernel, the call and errno */

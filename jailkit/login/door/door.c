@@ -38,13 +38,15 @@ static bool harmless(int fd)
 	struct statfs fs;
 	int flags = fcntl(fd, F_GETFL);
 
-	if (flags < 0 || (flags & O_PATH) != 0 || fstat(fd, &st) != 0 || fstatfs(fd, &fs) != 0 || fs.f_type == NSFS_MAGIC)
+	if (flags < 0 || (flags & O_PATH) != 0 || fstat(fd, &st) != 0)
+		return false;
+	if (fstatfs(fd, &fs) != 0 || fs.f_type == NSFS_MAGIC)
 		return false;
 	return S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISREG(st.st_mode);
 }
 
-/* Whoever calls us may have left anything open, or nothing. 0 to 2 stay what they are; the rest ends here, for the relay
- * as well. */
+/* Whoever calls us may have left anything open, or nothing. 0 to 2 stay what they are; the rest ends here, for the
+ * relay as well. */
 static void check_descriptors(void)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), bad = null < 3 ? null : -1;
@@ -75,8 +77,8 @@ static void check_ids(uid_t *uid, gid_t *gid)
 		refuse("login.bad-args", "not one user");
 }
 
-/* The account shell can be started in many ways; the PAM hook has admitted one of them: the process that it names, by pid
- * and start time, must be above us. A hook that is missing, skipped or failed leaves no such file. */
+/* The account shell can be started in many ways; the PAM hook has admitted one of them: the process that it names, by
+ * pid and start time, must be above us. A hook that is missing, skipped or failed leaves no such file. */
 static void check_verdict(int dir)
 {
 	char name[16];
@@ -85,7 +87,9 @@ static void check_verdict(int dir)
 	pid_t pid = getpid(), parent = 0;
 	int sessions = open_safe(dir, "sessions", O_PATH | O_DIRECTORY);
 
-	for (int up = 0; sessions >= 0 && up <= 10 && pid > 1 && process_stat(pid, &parent, &start); up++, pid = parent) {
+	for (int up = 0; sessions >= 0 && up <= 10 && pid > 1; up++, pid = parent) {
+		if (!process_stat(pid, &parent, &start))
+			break;
 		(void)snprintf(name, sizeof name, "%d", (int)pid);
 		if (session_load(sessions, name, &session) && session.pid == pid && session.start == start &&
 		    strcmp(session.user, record.user) == 0) {
@@ -127,12 +131,12 @@ static char **wanted(int argc, char **argv)
 	return result;
 }
 
-/* Ours become the session's: no signal is ignored (nohup, a daemon's SIGPIPE), none is blocked when it starts. In this
- * process all that may be forwarded wait in a descriptor; those of a fault or of job control do what they always do. */
+/* No signal is ignored (nohup, a daemon's SIGPIPE), here or in the session. In this process all that may be passed on
+ * wait in a descriptor; those of a fault or of job control do what they always do. */
 static int take_signals(void)
 {
-	static const int keep[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGTSTP, SIGTTIN, SIGTTOU,
-				    SIGURG };
+	static const int keep[] = { SIGSEGV, SIGBUS,  SIGFPE,  SIGILL,	SIGTRAP, SIGABRT,
+				    SIGSYS,  SIGTSTP, SIGTTIN, SIGTTOU, SIGURG };
 	const struct sigaction standard = { .sa_handler = SIG_DFL };
 	sigset_t set;
 
@@ -150,9 +154,10 @@ static int take_signals(void)
 	return fd;
 }
 
-/* The one privileged phase. The kernel lets us in as the jail's user namespace belongs to our uid, and joining it gives us
- * all capabilities over it. They serve three calls: to join the other namespaces (all at once, so never half of them) and
- * to be exactly this user with exactly this group. Then they go, before the fork, so that the relay has none either. */
+/* The one privileged phase. The kernel lets us in as the jail's user namespace belongs to our uid, and joining it
+ * gives us all capabilities over it. They serve three calls: to join the other namespaces (all at once, so never half
+ * of them) and to be exactly this user with exactly this group. Then they go, before the fork, so that the relay has
+ * none either. */
 static void enter(int pidfd, uid_t uid, gid_t gid)
 {
 	int spaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP;
@@ -173,6 +178,15 @@ static void enter(int pidfd, uid_t uid, gid_t gid)
 static int control(int option, unsigned long a, unsigned long b)
 {
 	return prctl(option, a, b, 0UL, 0UL);
+}
+
+/* Nobody of the same uid may trace us or read our memory: above all not the child, which the tenant's processes can
+ * see as soon as it is forked, and which must still install its filter. Each change of credentials undoes this where
+ * the host has fs.suid_dumpable=1, so it is done again after the last one. */
+static void hide(void)
+{
+	if (control(PR_SET_DUMPABLE, 0, 0) != 0 || control(PR_GET_DUMPABLE, 0, 0) != 0)
+		kernel("PR_SET_DUMPABLE");
 }
 
 /* For good, and proven: the capabilities, also those that a program could get at exec (bounding set), the way to them
@@ -230,8 +244,8 @@ static _Noreturn void become(char **argv, char **env)
 	if (getppid() != 0) /* our parent has a pid in our namespace, so we are in the wrong one, or it died */
 		refuse("login.kernel", "not in the jail's pid namespace");
 	relay_attach(&relay);
-	/* A terminal hangs up when the relay dies. Without one, what kills the door (sshd, su, an administrator: they know
-	 * only its pid) would leave the command running: so it ends, its background jobs do not. */
+	/* A terminal hangs up when the relay dies. Without one, what kills the door (sshd, su, an administrator: they
+	 * know only its pid) would leave the command running: so it ends, its background jobs do not. */
 	if (relay.ttys == 0 && (control(PR_SET_PDEATHSIG, SIGKILL, 0) != 0 || getppid() != 0))
 		kernel("PR_SET_PDEATHSIG");
 	if (dup3(report[1], 3, O_CLOEXEC) != 3)
@@ -270,6 +284,7 @@ static void release(pid_t child)
 		close(fd);
 	close(report[0]);
 	close(voice.log);
+	voice.log = -1;
 }
 
 int main(int argc, char **argv)
@@ -282,8 +297,7 @@ int main(int argc, char **argv)
 	voice.tag = "jailctl-door";
 	check_descriptors();
 	check_ids(&uid, &gid);
-	if (control(PR_SET_DUMPABLE, 0, 0) != 0 || control(PR_GET_DUMPABLE, 0, 0) != 0)
-		kernel("PR_SET_DUMPABLE"); /* same uid as the tenant's processes: not to be traced */
+	hide();
 	if (argc < 1)
 		refuse("login.bad-args", "no argv[0]");
 
@@ -310,6 +324,7 @@ int main(int argc, char **argv)
 
 	enter(pidfd, uid, gid);
 	drop(uid, gid);
+	hide();
 	relay_inner(&relay);
 	environment_tty(&relay);
 	pid_t child = fork();

@@ -2,7 +2,7 @@
  * without the session record that it writes the door lets nobody in. A warm jail costs no more than this program; for a
  * cold one it starts the library.
  *
- * Whatever comes from outside (environment, caller's arguments) is data: checked against a grammar, or escaped and logged.
+ * Whatever comes from outside (environment, caller's arguments) is data: held against a grammar, or escaped and logged.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -52,8 +52,8 @@ static void read_environment(void)
 		}
 }
 
-/* Nothing of the caller's: su is started by users, with their umask, directory, terminal, descriptors and signal mask. A
- * session of our own keeps ^C and ^Z of that terminal from us while we hold a lock. */
+/* Nothing of the caller's: su is started by users, with their umask, directory, terminal, descriptors and signal
+ * mask. A session of our own keeps ^C and ^Z of that terminal from us while we hold a lock. */
 static void settle(void)
 {
 	const struct sigaction standard = { .sa_handler = SIG_DFL }, ignore = { .sa_handler = SIG_IGN };
@@ -65,15 +65,38 @@ static void settle(void)
 	(void)umask(077);
 	(void)setsid(); /* fails where pam_exec has done it */
 	(void)sigemptyset(&none);
-	if (fd < 0 || syscall(SYS_close_range, 3U, ~0U, 0U) != 0 || chdir("/") != 0)
-		kernel("settle");
+	bool settled = fd >= 0 && syscall(SYS_close_range, 3U, ~0U, 0U) == 0 && chdir("/") == 0;
 	log_open();
+	if (!settled)
+		kernel("settle");
 	if (sigaction(SIGCHLD, &standard, NULL) != 0 || sigaction(SIGALRM, &standard, NULL) != 0 ||
 	    sigaction(SIGPIPE, &ignore, NULL) != 0 || sigprocmask(SIG_SETMASK, &none, NULL) != 0)
 		kernel("sigaction");
 	if (setgroups(0, NULL) != 0 || setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)
 		refuse("login.bad-args", "the hook is root's");
 	(void)alarm(120); /* everything below has a time limit; should one fail, so does the login */
+}
+
+/* Copy `from`, as much of it as fits: one word on one line, whatever it was, and still recoverable. */
+static void escape(char *to, size_t size, const char *from)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	for (; *from != '\0' && size > 4; from++) {
+		unsigned char c = (unsigned char)*from;
+
+		if (c > 0x20 && c < 0x7f && strchr("=,\\", c) == NULL) {
+			*to++ = (char)c;
+			size--;
+			continue;
+		}
+		*to++ = '\\';
+		*to++ = 'x';
+		*to++ = hex[c >> 4];
+		*to++ = hex[c & 15];
+		size -= 4;
+	}
+	*to = '\0';
 }
 
 static void introduce(void)
@@ -112,7 +135,8 @@ static uid_t warm_uid(void)
 
 static void start_cold(void)
 {
-	static char python[] = ROOT "/opt/jailctl/venv/bin/python3", program[] = ROOT "/opt/jailctl/lib/jailkit/jail/cold.py";
+	static char python[] = ROOT "/opt/jailctl/venv/bin/python3";
+	static char program[] = ROOT "/opt/jailctl/lib/jailkit/jail/cold.py";
 	static char isolated[] = "-I", siteless[] = "-S", root[] = ROOT, name[40];
 	static char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin", lang[] = "LANG=C.UTF-8";
 	char *const argv[] = { python, isolated, siteless, program, name, root[0] != '\0' ? root : NULL, NULL };
@@ -161,7 +185,8 @@ static bool listed(const char *list, const char *name)
 static bool shell_option(char *arg, bool *value_follows)
 {
 	static const char *const forbidden[] = { "shell", "preserve-environment" };
-	static const char *const valued[] = { "command", "session-command", "group", "supp-group", "whitelist-environment" };
+	static const char *const valued[] = { "command", "session-command", "group", "supp-group",
+					      "whitelist-environment" };
 
 	*value_follows = false;
 	if (strncmp(arg, "--", 2) == 0) {
@@ -237,7 +262,7 @@ static void write_session(int sessions, pid_t caller)
 		kernel("rename session");
 }
 
-/* The caller's process, and so all that it starts, under the jail's limits. A limit that cannot be held is a refusal. */
+/* The caller's process, and so all that it starts, under the jail's limits: one that cannot be held is a refusal. */
 static void join_group(int sessions, pid_t caller)
 {
 	char text[16];
@@ -253,8 +278,9 @@ static void join_group(int sessions, pid_t caller)
 	close(fd);
 }
 
-/* NULL: the login is admitted; else the code of why this jail cannot take it now, so that a start may mend it. All under
- * the lock: what is true of the jail when the session is written down stays true until the next holder has seen it. */
+/* NULL: the login is admitted; else the code of why this jail cannot take it now, so that a start may mend it. All
+ * under the lock: what is true of the jail when the session is written down stays true until the next holder has seen
+ * it. */
 static const char *admit(uid_t uid)
 {
 	pid_t caller = getppid();
@@ -349,7 +375,9 @@ int main(void)
 	settle();
 	if (strcmp(type, "open_session") == 0)
 		return open_session();
-	if (strcmp(type, "close_session") == 0)
+	if (strcmp(type, "close_session") == 0) {
+		voice.verb = "failed to close";
 		return close_session();
+	}
 	refuse("login.bad-args", "not a session");
 }

@@ -1,13 +1,16 @@
 /* The keeper: pid 1 of a running jail. It holds the namespaces by being there, and reaps.
  *
- * It is there once for each running jail, so it is written for its size: no C library (24 KiB of PSS less than a static
- * glibc program, see docs), no page of data, no wake-up. Its only input is one byte.
+ * It is there once for each running jail, so it is written for its size: no C library, no page of data, no wake-up.
+ * That is 8 KiB of its own and one page that all keepers share, whatever the host has (musl: 8 and 12; glibc: 44 and
+ * 650). Its one input is the byte on descriptor 0 by which its starter says that the entry record is on disk: a starter
+ * that was killed says nothing, and leaves no jail.
  *
  * - Ignoring SIGCHLD makes the kernel reap at once each child that is ours, the orphans that come to pid 1 too.
- * - Pid 1 of a pid namespace gets no signal from inside for which it has no handler, not even SIGKILL (pid_namespaces(7)),
- *   so it installs none. From the host SIGKILL ends it and with it, by the kernel's hand, all processes of the jail.
+ * - Pid 1 of a pid namespace gets no signal from inside for which it has no handler, not even SIGKILL
+ *   (pid_namespaces(7)), so it installs none. From the host SIGKILL ends it and with it, by the kernel's hand, all
+ *   processes of the jail.
  * - It stays dumpable: the door's setns() on its pidfd needs ptrace read access. So it must own nothing of value:
- *   whoever starts it has dropped everything and installed the jail's seccomp filter before, as the tenant may trace it.
+ *   whoever starts it has dropped everything and installed the jail's seccomp filter, as the tenant may trace it.
  */
 #include <asm/unistd.h>
 

@@ -1,6 +1,6 @@
-/* The terminal. The host's pty means nothing inside the jail (it is "not a tty" there, tmux and screen fail) and lending
- * it would let the jail type into the caller's shell (TIOCSTI), so the session gets one of the jail's devpts, and the
- * door's parent carries the bytes. It has no privilege left when the first byte flows. */
+/* The terminal. The host's pty means nothing inside the jail (it is "not a tty" there, tmux and screen fail) and
+ * lending it would let the jail type into the caller's shell (TIOCSTI), so the session gets one of the jail's devpts,
+ * and the door's parent carries the bytes. It has no privilege left when the first byte flows. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -117,8 +117,8 @@ void relay_attach(const struct relay *relay)
 			kernel("dup2");
 }
 
-/* Takes one signal; false: the user is gone. What sshd, su or an administrator sends to the door is meant for the session:
- * its process group, as sshd would have sent it. */
+/* Takes one signal; false: the user is gone. What sshd, su or an administrator sends to the door is meant for the
+ * session: its process group, as sshd would have sent it. */
 static bool on_signal(const struct relay *relay, int signals, pid_t child, int *status, bool *ended)
 {
 	struct signalfd_siginfo info;
@@ -160,8 +160,9 @@ static bool carry_out(const struct relay *relay)
 	return n >= 0 || errno == EAGAIN || errno == EINTR;
 }
 
-/* The master gives 4 KiB at a time: gather what there is, so that the client is woken once. Returns false when there was
- * nothing (the kernel moves all that was written to the terminal before it says EAGAIN, so nothing is on its way). */
+/* The master gives 4 KiB at a time: gather what there is, so that the client is woken once. Returns false when there
+ * was nothing (the kernel moves all that was written to the terminal before it says EAGAIN, so nothing is on its
+ * way). */
 static bool gather(const struct relay *relay)
 {
 	down_at = down_end = 0;
@@ -194,7 +195,7 @@ int relay_run(struct relay *relay, int signals, pid_t child)
 			{ .fd = signals, .events = POLLIN },
 			{ .fd = ended ? -1 : relay->in, .events = quiet ? POLLIN : 0 },
 			{ .fd = relay->out, .events = idle ? 0 : POLLOUT },
-			{ .fd = relay->master, .events = (short)((idle ? POLLIN : 0) | (quiet || ended ? 0 : POLLOUT)) },
+			{ .fd = relay->master, .events = (short)((idle ? POLLIN : 0) | (quiet ? 0 : POLLOUT)) },
 		};
 
 		if (poll(on, 4, ended && idle ? 0 : -1) < 0 && errno != EINTR)

@@ -49,8 +49,8 @@ int sessions_open(int dir)
 	return fd;
 }
 
-/* A process that was killed closes no session: what its start time disproves is gone. `one`, if asked for, becomes a pidfd of
- * one that lives; the caller's. */
+/* A process that was killed closes no session: what its start time disproves is gone. `one`, if asked for, becomes a
+ * pidfd of one that lives; the caller's. */
 unsigned prune(int sessions, int *one)
 {
 	struct session session;
@@ -132,7 +132,8 @@ static void remove_group(const char *procs)
 	if (last == NULL || strcmp(last, "/cgroup.procs") != 0)
 		return;
 	*last = '\0';
-	for (int i = 0; i < 200 && rmdir(path) != 0 && errno == EBUSY; i++) /* emptied a moment after the last was reaped */
+	/* it is empty a moment after the last process in it was reaped */
+	for (int i = 0; i < 200 && rmdir(path) != 0 && errno == EBUSY; i++)
 		(void)nanosleep(&moment, NULL);
 }
 
@@ -154,8 +155,8 @@ static void end_jail(int dir, const struct record *record, int pidfd)
 		remove_group(record->cgroup);
 }
 
-/* One look at the jail under its lock. Returns for how many milliseconds to wait (-1: for ever; `session` then is one to wait
- * for), or ENDED. since: when the last session was seen to be gone, or -1. */
+/* One look at the jail under its lock. Returns for how many milliseconds to wait (-1: for ever; `session` then is one
+ * to wait for), or ENDED. since: when the last session was seen to be gone, or -1. */
 static int64_t look(int dir, uid_t uid, int own, int64_t *since, int *session)
 {
 	static struct record record;
@@ -165,7 +166,8 @@ static int64_t look(int dir, uid_t uid, int own, int64_t *since, int *session)
 	if (lock < 0)
 		kernel("lock");
 	int sessions = sessions_open(dir);
-	if (record_load(dir, uid, &record) == NULL && record.linger != LINGER_FOREVER && keeper_open(&record, &pidfd) == NULL) {
+	if (record_load(dir, uid, &record) == NULL && record.linger != LINGER_FOREVER &&
+	    keeper_open(&record, &pidfd) == NULL) {
 		if (prune(sessions, session) > 0) {
 			*since = left = -1;
 		} else {
@@ -185,8 +187,8 @@ static int64_t look(int dir, uid_t uid, int own, int64_t *since, int *session)
 	return left;
 }
 
-/* The watcher: waits for the end of a session (of its process, as one that is killed closes nothing; or of its record, as one
- * that closes may live on) until there is none, then for `linger` seconds without a new one. */
+/* The watcher: waits for the end of a session (of its process, as one that is killed closes nothing; or of its
+ * record, as one that closes may live on) until there is none, then for `linger` seconds without a new one. */
 static _Noreturn void attend(int dir, uid_t uid, int own)
 {
 	char path[sizeof JAILS + 32], events[4096];
@@ -233,6 +235,7 @@ void watch(int dir, const struct record *record, int lock)
 		return;
 	close(lock);
 	(void)alarm(0);
+	voice.verb = "failed to watch";
 	if (null_streams() != 0 || setsid() < 0 || prctl(PR_SET_NAME, "jailctl-watch") != 0)
 		kernel("watcher");
 	leave_groups();
