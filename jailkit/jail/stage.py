@@ -90,7 +90,8 @@ def finish(paths: Paths, recipe: Recipe) -> None:
     the kernel refuses a new one ("mount too revealing")."""
     root = inside(paths)
     mount.mount("proc", f"{root}/proc", 2 | 4 | 8)
-    mount.mount("devpts", f"{root}/dev/pts", 2 | 8, "newinstance,ptmxmode=0666,mode=0620,gid=5")
+    # max: kernel.pty.max (4096) is for the whole machine, so one jail could take every terminal from the others
+    mount.mount("devpts", f"{root}/dev/pts", 2 | 8, "newinstance,ptmxmode=0666,mode=0620,gid=5,max=256")
     for name in _MASKED:
         path = f"{root}/proc/{name}"
         if os.path.exists(path):

@@ -56,8 +56,11 @@ _SOCKET = {"x86_64": 41, "aarch64": 198}
 _IOCTL = {"x86_64": 16, "aarch64": 29}
 _NEW_NAMESPACE = 0x7E020080  # CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID, NET, and NEWTIME (0x80)
 _AF_NETLINK = 16
-_TIOCSTI = 0x5412
-_TIOCLINUX = 0x541C
+_REQUESTS = (
+    0x5412,  # TIOCSTI: pushes characters into a terminal's input (CVE-2017-5226)
+    0x541C,  # TIOCLINUX: the same by way of the console's selection
+    0x5423,  # TIOCSETD: loads the module of a line discipline, for anybody (CVE-2017-2636, CVE-2023-6546)
+)
 
 _LD, _JEQ, _JGT, _JGE, _JSET, _RET = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
 
@@ -131,6 +134,7 @@ def _sockets(socket: int, host_network: bool) -> list[bytes]:
 
 
 def _terminal(ioctl: int) -> list[bytes]:
-    # pushing characters into a terminal's input (CVE-2017-5226); the argument is 32 bits wide in the kernel
-    return [_op(_JEQ, ioctl, 0, 5), _argument(1), _op(_JEQ, _TIOCSTI, 1, 0), _op(_JEQ, _TIOCLINUX, 0, 1),
-            _deny(errno.EPERM), _op(_RET, _ALLOW)]  # fmt: skip
+    """ioctl(2): the request is 32 bits wide in the kernel. Each test jumps to the last instruction."""
+    tests = [_op(_JEQ, request, len(_REQUESTS) - at, 0) for at, request in enumerate(_REQUESTS)]
+    body = [_argument(1), *tests, _op(_RET, _ALLOW), _deny(errno.EPERM)]
+    return [_op(_JEQ, ioctl, 0, len(body)), *body]
