@@ -10,7 +10,7 @@ import secrets
 
 import pytest
 
-from .cells import PLAIN, SECOND, Cell, Cells
+from .cells import FIRST, PLAIN, SECOND, Cell, Cells
 from .numbers import numbers
 
 pytestmark = pytest.mark.host
@@ -34,7 +34,8 @@ def test_a050_inotify(cells: Cells) -> None:
     assert name not in seen(cells.first, cells.second, PLACES, makes)
     makes = [f"{place}/{name}" for place in ("/tmp", "/var/tmp", f"/home/{PLAIN}")]
     assert name not in seen(cells.first, cells.plain, PLACES, makes)
-    assert name in seen(cells.first, cells.first, PLACES, [f"/tmp/{name}"])
+    with cells.enter(FIRST) as another:
+        assert name in seen(another, cells.first, PLACES, [f"/tmp/{name}"])
 
 
 def test_a050_places_of_others(cells: Cells) -> None:
