@@ -28,10 +28,10 @@ class Done:
 
 
 def calls(
-    host: Host, many: Sequence[Sequence[str]], *, user: str | None = None, input: str = "", cwd: str = "/"
+    host: Host, many: Sequence[Sequence[str]], *, user: str | None = None, inputs: Sequence[str] = (), cwd: str = "/"
 ) -> list[Done]:
-    """Each of ``many`` is jailctl's arguments; each gets ``input``."""
-    request = json.dumps([[list(words), input] for words in many])
+    """Each of ``many`` is jailctl's arguments. inputs: what each reads, in the same order."""
+    request = json.dumps([[list(words), inputs[i] if inputs else ""] for i, words in enumerate(many)])
     done = host.run([PYTHON, "-I", "-c", SOURCE], user=user, input=request, timeout=110, cwd=cwd)
     answers = [Done(**json.loads(line)) for line in done.stdout.splitlines()]
     assert len(answers) == len(many), done.stderr

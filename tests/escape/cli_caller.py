@@ -38,8 +38,9 @@ def call(words: list[str], given: str) -> dict[str, object]:
 def run() -> None:
     from jailkit.cli.main import VERBS
 
-    for module, _ in VERBS.values():
-        importlib.import_module(f"jailkit.cli.{module}")
+    later = ("provision.host", "doctor.run", "login.setup", "login.verify", "jail.enter", "cli.provisioning")
+    for module in (*later, *(f"cli.{name}" for name, _ in VERBS.values())):
+        importlib.import_module(f"jailkit.{module}")
     for words, given in json.load(sys.stdin):
         print(json.dumps(call(words, given)), flush=True)
 

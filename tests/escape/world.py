@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,36 @@ def failures(host: Host) -> list[Finding]:
     ]
     assert (done.returncode == 21) == bool(found), done
     return found
+
+
+KEPT = ("etc", "home", "var/lib/jailctl", "var/spool/cron", "usr/local", "opt/jailctl/templates", "root/keys")
+
+
+State = dict[str, tuple[int, ...]]
+
+
+def state(host: Host) -> State:
+    """Every file that provisioning could change, by path: what lstat(2) says of it. Nobody can set the change time
+    back, so it stands for the content."""
+    found = {}
+    for top in KEPT:
+        for directory, names, files in os.walk(host.root / top):
+            for name in (*names, *files):
+                path = f"{directory}/{name}"
+                status = os.lstat(path)
+                kept = (status.st_mode, status.st_uid, status.st_gid, status.st_ino)
+                changed = () if stat.S_ISDIR(status.st_mode) else (status.st_size, status.st_ctime_ns)
+                found[path.removeprefix(str(host.root))] = kept + changed
+    return found
+
+
+def changes(before: State, host: Host) -> list[str]:
+    """Paths that differ from then. Locks, and SQLite's own files beside the database, come and go with readers."""
+    now = state(host)
+    return sorted(
+        path for path in before.keys() | now.keys()
+        if before.get(path) != now.get(path) and not path.endswith(("-wal", "-shm", ".lock"))
+    )  # fmt: skip
 
 
 def logged(host: Host, mark: int, containing: str, count: int = 1) -> list[str]:
