@@ -60,7 +60,6 @@ def test_the_jail_ends_after_its_last_session(caller: Caller) -> None:
     assert caller.run(OPEN) == 0
     begin = time.monotonic()
     assert caller.run(CLOSE) == 0
-    assert time.monotonic() - begin < 0.8, "the close does not wait"
     left = watchers(lab)
     assert len(left) == 1
     assert gone(lambda: [os.readlink(f"/proc/{left[0]}/fd/{fd}") for fd in (0, 1, 2)] == ["/dev/null"] * 3)
