@@ -63,7 +63,7 @@ def test_the_jail_ends_after_its_last_session(caller: Caller) -> None:
     left = watchers(lab)
     assert len(left) == 1
     assert gone(lambda: [os.readlink(f"/proc/{left[0]}/fd/{fd}") for fd in (0, 1, 2)] == ["/dev/null"] * 3)
-    assert Path(f"/proc/{left[0]}/comm").read_text() == "jailctl-watch\n"
+    assert gone(lambda: Path(f"/proc/{left[0]}/comm").read_text() == "jailctl-watch\n")
     assert os.getsid(left[0]) == left[0]
     assert gone(lambda: f"/jailctl/{UID}\n" not in Path(f"/proc/{left[0]}/cgroup").read_text()), (
         "it left the jail's group"
