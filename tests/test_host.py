@@ -67,11 +67,20 @@ def use(host: Host) -> None:
     host.run(["/bin/touch", "/etc/touched", "/usr/local/sbin/touched", "/opt/touched", "/run/touched"], check=True)
 
 
+def use_the_product(host: Host) -> None:
+    host.jailctl("setup")
+    host.jailctl("add-user", "alice", "--key", f"{host.key('alice')}.pub")
+    assert host.ssh("alice", "nohup sleep 1000 >/dev/null 2>&1 & id -un").stdout == "alice\n"
+
+
 @pytest.mark.host
-def test_the_machine_is_the_same_before_during_and_after() -> None:
+@pytest.mark.parametrize("product", [False, True], ids=["bare", "product"])
+def test_the_machine_is_the_same_before_during_and_after(product: bool) -> None:
     before = machine()
-    with Host(product=False) as host:
+    with Host(product=product) as host:
         use(host)
+        if product:
+            use_the_product(host)
         during = machine()
         assert any(PREFIX in entry for entry in os.listdir(Path(next(iter(host.cgroups.values()))).parent))
         pids = [process.pid for process in host.processes()]
