@@ -53,7 +53,10 @@ def test_a048_shared_memory_and_queues(cells: Cells) -> None:
         assert cells.plain.calls(*shm) == [""] and cells.root.calls([n["shmget"], key, 0, 0]) == [""]
         assert cells.plain.calls([n["mq_open"], queue, mode, 0o666, 0]) == [""]
         assert cells.root.calls([n["mq_open"], queue, os.O_RDONLY, 0, 0]) == [""]
-        assert cells.first.calls([n["shmget"], key, 0, 0], [n["semget"], key, 0, 0], [n["msgget"], key, 0]) == ["ENOENT"] * 3
+        assert (
+            cells.first.calls([n["shmget"], key, 0, 0], [n["semget"], key, 0, 0], [n["msgget"], key, 0])
+            == ["ENOENT"] * 3
+        )
         assert cells.first.calls([n["mq_open"], queue, os.O_RDONLY, 0, 0]) == ["ENOENT"]
         assert cells.first.ask("read", path="/proc/sysvipc/shm").count("\n") == 1
         assert cells.first.calls(*shm) == [""], "her own she may have"

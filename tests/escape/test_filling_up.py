@@ -1,8 +1,8 @@
 """Using up what all share: memory of the jail's own file systems, inodes.
 
-Attack A180, as far as it applies: /tmp, /var/tmp, /run and /dev/shm are one file system with a limit in bytes and one in
-files. Not applicable yet: the home (quotas), processes and memory (A178, A179: limits of the control group), sessions
-(A182); there is no option for them that could fail.
+Attack A180, as far as it applies: /tmp, /var/tmp, /run and /dev/shm are one file system with a limit in bytes and one
+in files. Not applicable yet: the home (quotas), processes and memory (A178, A179: limits of the control group),
+sessions (A182); there is no option for them that could fail.
 """
 
 from __future__ import annotations

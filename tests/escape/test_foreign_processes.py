@@ -1,7 +1,7 @@
 """Processes of others: seen in /proc, or felt by calls that tell "not yours" from "not there".
 
-CageFS's promise; hidepid. Attacks A039, A040. The jail has a pid namespace of its own: a foreign pid means nothing in it.
-(A plain chroot differs: there every pid of the host is there to be asked for; jailkit has no such level yet.)
+CageFS's promise; hidepid. Attacks A039, A040. The jail has a pid namespace of its own: a foreign pid means nothing in
+it. (A plain chroot differs: there every pid of the host is there to be asked for; jailkit has no such level yet.)
 """
 
 from __future__ import annotations

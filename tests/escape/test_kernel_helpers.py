@@ -14,7 +14,8 @@ from .numbers import numbers
 
 pytestmark = pytest.mark.host
 SETTINGS = ("/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/kernel/poweroff_cmd",
-            "/proc/sys/kernel/core_pipe_limit", "/proc/sys/kernel/usermodehelper/bset", "/proc/sys/vm/drop_caches")  # fmt: skip
+            "/proc/sys/kernel/core_pipe_limit", "/proc/sys/kernel/usermodehelper/bset",
+            "/proc/sys/vm/drop_caches")  # fmt: skip
 ELSEWHERE = ("/proc/sys/fs/binfmt_misc/register", "/sys/kernel/uevent_helper", "/sys/fs/cgroup/release_agent",
              "/sys/fs/cgroup/pids/release_agent", "/sys/kernel/debug", "/sys/kernel/security", "/sys")  # fmt: skip
 

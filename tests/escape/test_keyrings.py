@@ -1,7 +1,7 @@
 """Keyrings: they belong to the kernel, and a session's keyring goes along through fork, exec and setns.
 
-opencontainers/runc#453, #488. Attack A046. In a jail no call of theirs gets past the filter, and /proc/keys is masked; so
-what an administrator or a daemon has in the session keyring that it starts a session from cannot be read.
+opencontainers/runc#453, #488. Attack A046. In a jail no call of theirs gets past the filter, and /proc/keys is masked;
+so what an administrator or a daemon has in the session keyring that it starts a session from cannot be read.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,9 @@ def test_a046_the_callers_session_keyring(cells: Cells) -> None:
 
 def test_a046_every_call(cells: Cells) -> None:
     n = numbers()
-    calls = [[n["keyctl"], operation, ring, 0] for operation in range(33) for ring in (SESSION, USER, USER_SESSION)]
+    calls: list[list[Any]] = [
+        [n["keyctl"], operation, ring, 0] for operation in range(33) for ring in (SESSION, USER, USER_SESSION)
+    ]
     calls += [[n["add_key"], {"s": "user"}, {"s": "x"}, {"s": "y"}, 1, ring] for ring in (SESSION, USER, -1, -2)]
     calls += [[n["request_key"], {"s": "user"}, {"s": "x"}, 0, ring] for ring in (0, SESSION)]
     assert "" in cells.plain.calls(*calls[:3]) and "" in cells.plain.calls(*calls[-6:-2])

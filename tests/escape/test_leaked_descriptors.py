@@ -1,7 +1,8 @@
 """A descriptor of the host that is still open in the session: a directory or a socket is a way out.
 
-CVE-2024-21626 (runc), CVE-2016-8649 (lxc, lxc/lxc#2046). Attack A011. Every way in is looked at in tests/test_ways_in.py;
-here the callers leak on purpose, as daemons and shells do: directories, files open for writing, sockets, epoll.
+CVE-2024-21626 (runc), CVE-2016-8649 (lxc, lxc/lxc#2046). Attack A011. Every way in is looked at in
+tests/test_ways_in.py; here the callers leak on purpose, as daemons and shells do: directories, files open for writing,
+sockets, epoll.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def test_a011_handed_over_as_standard_input(cells: Cells, what: str) -> None:
         "a namespace": "os.open('/proc/self/ns/mnt', os.O_RDONLY)",
         "nothing": "-1",
     }[what]
-    code = f"import os, sys; fd = {opened}; os.dup2(fd, 0) if fd >= 0 else os.close(0); os.execv('/bin/su', sys.argv[1:])"
+    code = (
+        f"import os, sys; fd = {opened}; os.dup2(fd, 0) if fd >= 0 else os.close(0); os.execv('/bin/su', sys.argv[1:])"
+    )
     look = "readlink /proc/self/fd/0 || echo closed"
     argv = [PYTHON, "-I", "-S", "-c", code]
     done = cells.host.run([*argv, "su", PLAIN, "-c", look])

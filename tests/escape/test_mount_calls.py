@@ -1,7 +1,7 @@
 """Mounting from inside: by mount(2) and by each of the newer calls, which filters made for the old one forgot.
 
-flatpak CVE-2021-41133 and flatpak/flatpak#4456. Attack A017. Root, in a mount namespace of its own, is who can do all of
-it unjailed.
+flatpak CVE-2021-41133 and flatpak/flatpak#4456. Attack A017. Root, in a mount namespace of its own, is who can do all
+of it unjailed.
 """
 
 from __future__ import annotations
@@ -75,7 +75,10 @@ def test_a017_without_the_filter_the_kernel_refuses_as_well(cells: Cells) -> Non
     uid = cells.host.ids(FIRST)[0]
     inside = ["/usr/bin/nsenter", "-t", str(number), "-m", "-p", "-U", "-i", "-u", "-C", "-S", str(uid), "-G", str(uid)]
     for argv, said in (
-        (["/usr/bin/setpriv", "--bounding-set=-all", "--inh-caps=-all", "/bin/mount", "-t", "tmpfs", "none", "/tmp"], ""),
+        (
+            ["/usr/bin/setpriv", "--bounding-set=-all", "--inh-caps=-all", "/bin/mount", "-t", "tmpfs", "none", "/tmp"],
+            "",
+        ),
         (["/bin/umount", "/tmp"], ""),
         (["/usr/sbin/chroot", "/tmp"], "not permitted"),
     ):

@@ -22,7 +22,9 @@ def test_a020_no_mount_of_a_jail_is_shared(cells: Cells) -> None:
 
 
 def test_a020_the_host_shows_no_mount_of_a_jail(cells: Cells) -> None:
-    own = {row["device"] for row in mounts(cells.keeper(FIRST).pid)} - {row["device"] for row in mounts(cells.host.init)}
+    own = {row["device"] for row in mounts(cells.keeper(FIRST).pid)} - {
+        row["device"] for row in mounts(cells.host.init)
+    }
     assert len(own) >= 3, "its tmpfs, proc and devpts"
     for process in cells.host.processes():
         if process.namespaces["mnt"] != cells.keeper(FIRST).namespaces["mnt"]:
@@ -49,6 +51,7 @@ def test_a020_a_later_mount_of_the_host_stays_outside(cells: Cells) -> None:
 
 def test_a020_a_mount_made_in_the_jail_stays_inside(cells: Cells) -> None:
     """By root, as nobody else can. In a copy of the host's namespace that is left shared, it would come out."""
+
     def made(*enter: str) -> list[str]:
         known = cells.mountinfo()
         code = "mount -t tmpfs escprop /mnt && touch /mnt/flag && ls /mnt"

@@ -31,11 +31,14 @@ def test_a018_unshare_and_clone(cells: Cells, kind: str) -> None:
 
 
 def test_a018_an_ordinary_user_outside_may(cells: Cells) -> None:
-    """Not where a host forbids it (sysctl, AppArmor): there the jail must not be the way to get one either. Root may."""
+    """Not where a host forbids it (sysctl, AppArmor): there the jail must not be the way to get one either. Root
+    may."""
     n = numbers()
     with cells.root.held("call", steps=[[n["unshare"], KINDS["user"]]]) as (said, process):
         assert said[0][0] == 0 and process.namespaces["user"] != cells.host.processes()[0].namespaces["user"]
-    with cells.first.held("call", steps=[[n["unshare"], KINDS["user"]], [n["unshare"], KINDS["user"] | KINDS["mnt"]]]) as (
+    with cells.first.held(
+        "call", steps=[[n["unshare"], KINDS["user"]], [n["unshare"], KINDS["user"] | KINDS["mnt"]]]
+    ) as (
         said,
         process,
     ):

@@ -11,16 +11,22 @@ import secrets
 
 import pytest
 
+from ..host import Terminal
 from .cells import FIRST, PLAIN, Cells
 
 pytestmark = pytest.mark.host
 
 
+def named(terminal: Terminal) -> str:
+    """The next name of a terminal that it shows."""
+    terminal.expect(r"/dev/pts/\d+")
+    return str(terminal.after)
+
+
 def test_a055_a_terminal_of_the_host(cells: Cells) -> None:
     """One that everybody may write to (mesg y, and more)."""
     with cells.host.terminal(["/bin/sh", "-c", "tty; exec sleep 60"], user=PLAIN) as terminal:
-        terminal.expect(r"/dev/(pts/\d+)")
-        name = f"/dev/{terminal.match.group(1)}"
+        name = named(terminal)
         (cells.host.root / name[1:]).chmod(0o666)
         word = secrets.token_hex(6)
         assert cells.plain.says("write", path=name, data=f"control-{word}\n") == ""
@@ -31,15 +37,14 @@ def test_a055_a_terminal_of_the_host(cells: Cells) -> None:
                 cells.first.ask("run", argv=argv, input=f"jailed-{word}\n")
         cells.plain.ask("write", path=name, data="last\n")
         terminal.expect("last")
-        assert "jailed" not in terminal.before
+        assert "jailed" not in str(terminal.before)
 
 
 def test_a055_a_terminal_of_another_jail(cells: Cells) -> None:
     with cells.host.ssh_terminal(FIRST) as terminal:
         terminal.expect(r"\$ ")
         terminal.sendline("tty")
-        terminal.expect(r"(/dev/pts/\d+)")
-        name = terminal.match.group(1)
+        name = named(terminal)
         assert cells.second.says("write", path=name, data="hers\n") == "ENOENT"
         assert cells.second.ask("names", path="/dev/pts") == ["ptmx"]
         assert cells.first.says("write", path=name, data="own\n") == ""

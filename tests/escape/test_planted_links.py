@@ -1,8 +1,9 @@
 """A link planted where root will make a directory, a file or a mount point.
 
 bubblewrap CVE-2026-87766; runc CVE-2026-41579; LXC CVE-2015-1335; flatpak CVE-2024-42472. Attack A024. A start makes
-nothing in what a tenant owns: its mount points are the image's and those of a tmpfs that did not exist a moment ago; the
-home is only opened. So whatever lies in the home is neither followed nor changed, by start, stop, or a second add-user.
+nothing in what a tenant owns: its mount points are the image's and those of a tmpfs that did not exist a moment ago;
+the home is only opened. So whatever lies in the home is neither followed nor changed, by start, stop, or a second
+add-user.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from .cells import FIRST, PLAIN, Canary, Cells
 
 pytestmark = pytest.mark.host
 USER = "escplant"
-PLACES = (".cache", ".ssh", ".config", "tmp", "dev", "proc", "run", "etc", "root", ".bashrc", ".profile", ".bash_logout",
-          ".hushlogin", ".jailctl", "pts", "home")  # fmt: skip
+PLACES = (".cache", ".ssh", ".config", "tmp", "dev", "proc", "run", "etc", "root", ".bashrc", ".profile",
+          ".bash_logout", ".hushlogin", ".jailctl", "pts", "home")  # fmt: skip
 
 
 def test_a024_links_in_the_home(cells: Cells) -> None:
@@ -46,7 +47,10 @@ def test_a024_the_canary_would_show_it(cells: Cells) -> None:
     link = cells.home(PLAIN) / ".cache"
     link.symlink_to(other.path)
     before = other.digest()
-    for argv in (["/bin/mkdir", "-p", f"/home/{PLAIN}/.cache/made"], ["/bin/chown", PLAIN, f"/home/{PLAIN}/.cache/file"]):
+    for argv in (
+        ["/bin/mkdir", "-p", f"/home/{PLAIN}/.cache/made"],
+        ["/bin/chown", PLAIN, f"/home/{PLAIN}/.cache/file"],
+    ):
         cells.host.run(argv, check=True)
         assert other.digest() != before
         before = other.digest()

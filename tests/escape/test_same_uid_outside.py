@@ -45,8 +45,8 @@ def test_a042_from_the_jail_they_are_not_there(cells: Cells) -> None:
 
 
 def test_a042_by_the_other_end_of_the_session(cells: Cells) -> None:
-    """A socket as standard input has a process at its other end, and SO_PEERPIDFD (Linux 6.5) gives a handle on that one,
-    whatever its pid namespace. Nothing can be done with it: no signal, no descriptor, no namespace."""
+    """A socket as standard input has a process at its other end, and SO_PEERPIDFD (Linux 6.5) gives a handle on that
+    one, whatever its pid namespace. Nothing can be done with it: no signal, no descriptor, no namespace."""
     code = (
         "import os, socket, sys\n"
         "ours, theirs = socket.socketpair(); os.set_inheritable(ours.fileno(), True)\n"

@@ -35,7 +35,7 @@ def test_a051_sockets_of_services(cells: Cells) -> None:
                     directory.chmod(0o755)
                     made.append(directory)
             stack.enter_context(root.held("listen", family=1, address=path, greeting=cells.canary.secret))
-            stack.callback(lambda path=path: (host.root / path[1:]).unlink())
+            stack.callback((host.root / path[1:]).unlink)
         for path in paths:
             assert cells.plain.ask("connect", family=1, address=path) == cells.canary.secret, path
             assert cells.first.says("connect", family=1, address=path) == "ENOENT", path
@@ -59,7 +59,9 @@ def sockets(cells: Cells) -> list[str]:
     for here, directories, names in os.walk(root):
         if here == root:
             directories[:] = set(directories) - {"proc", "usr"}
-        found += [f"{here}/{name}".removeprefix(root) for name in names if stat.S_ISSOCK(os.lstat(f"{here}/{name}").st_mode)]
+        found += [
+            f"{here}/{name}".removeprefix(root) for name in names if stat.S_ISSOCK(os.lstat(f"{here}/{name}").st_mode)
+        ]
     return found
 
 

@@ -1,8 +1,8 @@
 """A setuid program of the tenant's own, run by somebody who has no jail: a process of her uid outside it.
 
 Attack A042 (a process of the same uid outside is an escape): it may enter her jail with all rights over it, as her uid
-owns the user namespace, and hand in a directory of the host; systemd's RestrictSUIDSGID= is for the same. The home is on
-the host's file system, which knows nothing of jails, so the bit must not come to be.
+owns the user namespace, and hand in a directory of the host; systemd's RestrictSUIDSGID= is for the same. The home is
+on the host's file system, which knows nothing of jails, so the bit must not come to be.
 """
 
 from __future__ import annotations

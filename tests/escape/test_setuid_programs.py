@@ -1,7 +1,7 @@
 """Programs that run with more rights than who starts them: setuid, setgid, file capabilities.
 
-Attack A033. The jail shows the host's /usr, with su and mount in it: nosuid on every mount and no_new_privs make ordinary
-programs of them.
+Attack A033. The jail shows the host's /usr, with su and mount in it: nosuid on every mount and no_new_privs make
+ordinary programs of them.
 """
 
 from __future__ import annotations

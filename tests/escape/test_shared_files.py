@@ -1,8 +1,8 @@
 """Files that a jail shares with the host: who may write to one of them writes to the host.
 
 jailkit's jk_cp and jk_init with --hardlink: the jail's programs *are* the host's. Attack A035. Here the jail shows the
-host's /usr on purpose, read-only; all else in its root is a copy. So: no writable mount shows a file of the host but the
-home, and no file of the shared ones can be written, whatever its own mode says.
+host's /usr on purpose, read-only; all else in its root is a copy. So: no writable mount shows a file of the host but
+the home, and no file of the shared ones can be written, whatever its own mode says.
 """
 
 from __future__ import annotations

@@ -56,7 +56,8 @@ print(said)
 
 @pytest.mark.parametrize("kind", ["link", "directory"])
 def test_a010_the_home_is_swapped_while_the_jail_starts(cells: Cells, kind: str) -> None:
-    """A link to the second user's home, then a directory of hers: neither is ever mounted. A check by path is fooled."""
+    """A link to the second user's home, then a directory of hers: neither is ever mounted. A check by path is
+    fooled."""
     host = cells.host
     if not cells.home(USER).exists():
         cells.make(USER)

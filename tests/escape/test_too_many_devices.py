@@ -45,7 +45,9 @@ def test_a032_what_is_not(cells: Cells) -> None:
 
 
 def test_a032_nothing_can_be_put_there(cells: Cells) -> None:
-    tries = [["make", {"kind": kind, "path": "/dev/new", "to": "/tmp"}] for kind in ("file", "mkdir", "symlink", "fifo")]
+    tries = [
+        ["make", {"kind": kind, "path": "/dev/new", "to": "/tmp"}] for kind in ("file", "mkdir", "symlink", "fifo")
+    ]
     tries += [["make", {"kind": "unlink", "path": f"/dev/{name}"}] for name in ("null", "ptmx", "fd")]
     tries += [["make", {"kind": "chmod", "path": "/dev/null", "mode": 0o600}]]
     assert set(cells.first.ask("tries", verbs=tries)) == {"EROFS"}

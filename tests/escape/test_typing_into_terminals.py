@@ -1,8 +1,9 @@
-"""Typing into the terminal of who called: TIOCSTI puts characters into its input, and they stay when the jail has gone.
+"""Typing into the terminal of who called: TIOCSTI puts characters into its input, and they stay when the jail has
+gone.
 
-bubblewrap CVE-2017-5226, #142, #555; coreutils CVE-2016-2781; su and sudo. Attack A053. The session has a terminal of the
-jail's own, and the filter refuses TIOCSTI, TIOCLINUX and, as it loads kernel modules, TIOCSETD. Without the caller's
-terminal there is no descriptor to type into.
+bubblewrap CVE-2017-5226, #142, #555; coreutils CVE-2016-2781; su and sudo. Attack A053. The session has a terminal of
+the jail's own, and the filter refuses TIOCSTI, TIOCLINUX and, as it loads kernel modules, TIOCSETD. Without the
+caller's terminal there is no descriptor to type into.
 """
 
 from __future__ import annotations

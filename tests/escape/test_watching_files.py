@@ -1,7 +1,7 @@
 """Being told what others do with files: fanotify for the whole machine, inotify for what one can name.
 
-Attack A050. What a jail shares with others, the read-only /usr and the image, tells by inotify that *somebody* opened one
-of those files, as it does to every user of a host; no name of anybody's own files is in them.
+Attack A050. What a jail shares with others, the read-only /usr and the image, tells by inotify that *somebody* opened
+one of those files, as it does to every user of a host; no name of anybody's own files is in them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from .cells import FIRST, PLAIN, SECOND, Cell, Cells
 from .numbers import numbers
 
 pytestmark = pytest.mark.host
-PLACES = ["/", "/home", "/tmp", "/var/tmp", "/run", "/run/lock", "/dev/shm", "/dev/pts", "/etc", "/usr", "/usr/bin", "/var",
-          "/proc", "/opt", "/srv"]  # fmt: skip
+PLACES = ["/", "/home", "/tmp", "/var/tmp", "/run", "/run/lock", "/dev/shm", "/dev/pts", "/etc", "/usr", "/usr/bin",
+          "/var", "/proc", "/opt", "/srv"]  # fmt: skip
 
 
 def seen(watcher: Cell, doer: Cell, paths: list[str], makes: list[str]) -> set[str]:
