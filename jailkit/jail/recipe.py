@@ -111,7 +111,10 @@ def load(paths: Paths, name: str) -> Recipe:
     path = paths.recipe(name)
     try:
         with open(path, "rb") as file:
-            return parse(file.read().decode())
+            recipe = parse(file.read().decode())
+        if recipe.user != name or min(recipe.uid, recipe.gid, recipe.base) < 1:
+            raise ValueError("it is another user's")  # or root's: a start would take that one's place
+        return recipe
     except FileNotFoundError:
         raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all") from None
     except (ValueError, TypeError) as error:

@@ -47,7 +47,7 @@ def start(paths: Paths, name: str, forever: bool = False) -> Record:
         if recipe.disabled:
             raise JailkitError("jail.disabled", f"the jail of {name} is disabled: {recipe.disabled}")
         found = runtime.running(paths, recipe.uid)
-        if found is not None:
+        if found is not None and found.user == recipe.user:
             return found
         slices.evict(recipe.uid)
         runtime.clear(paths, recipe.uid, recipe.user)
