@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jinja2
@@ -147,7 +147,7 @@ def test_refusal_every_error_of_a_template_at_once(people: Pair, template: Path)
     assert [path for path in changes(before, host) if not path.startswith(PROBE)] == []
 
 
-BROKEN = {
+BROKEN: dict[str, Callable[[Path], object]] = {
     "not TOML": lambda top: (top / "template.toml").write_text("name = [\n"),
     "empty": lambda top: (top / "template.toml").write_text(""),
     "missing": lambda top: (top / "template.toml").unlink(),
