@@ -17,7 +17,7 @@ from .cells import PLAIN, Cells, of_its_mounts
 
 pytestmark = pytest.mark.host
 USER = "esccwd"
-SOME = [way for way in WAYS if way.name in ("ssh", "ssh-command", "sftp-external", "su-command")]
+SOME = [way for way in WAYS if way.name in ("ssh-command", "sftp-external")]
 COMMAND = next(way for way in SOME if way.name == "ssh-command")
 
 

@@ -43,3 +43,25 @@ def test_a204_the_upper_half_of_the_family(cells: Cells) -> None:
         assert cells.first.calls([n["socket"], family | 1 << 32, RAW, 0]) == ["EAFNOSUPPORT"]
     assert cells.first.calls([n["socket"], UNIX | 1 << 32, STREAM, 0]) == [""]
     assert cells.root.calls([n["socket"], NETLINK | 1 << 32, RAW, 0]) == [""]
+
+
+def test_a204_with_the_hosts_network(cells: Cells) -> None:
+    """Routes may be read (NETLINK_ROUTE); nothing else of netlink, and nothing of the host's network may be changed."""
+    user, route = "escnet", 0
+    cells.make(user, "--set=network=host")
+    kinds = {"audit": 9, "xfrm": 6, "netfilter": 12, "connector": 11, "uevent": 15, "generic": 16}
+    with cells.enter(user) as cell:
+        for protocol in kinds.values():
+            unjailed = cells.root.ask("sockets", families=[NETLINK], kinds=[RAW], protocol=protocol)
+            assert unjailed == {"16": [""]} or protocol == kinds["xfrm"]  # where it is built in
+            assert cell.ask("sockets", families=[NETLINK], kinds=[RAW], protocol=protocol) == {"16": ["EAFNOSUPPORT"]}
+        assert cell.ask("sockets", families=[NETLINK], kinds=[RAW], protocol=route) == {"16": [""]}
+        assert cell.ask("sockets", families=[PACKET, VSOCK], kinds=[RAW, DGRAM])["17"] == ["EAFNOSUPPORT"] * 2
+        change = ["/bin/ip", "link", "set", "lo", "mtu", "9000"]
+        before = cells.root.ask("run", argv=["/bin/ip", "link", "show", "lo"])
+        assert cell.ask("run", argv=["/bin/ip", "link", "show", "lo"])[1] == before[1]
+        assert cell.ask("run", argv=change)[0] != 0
+        assert cells.root.ask("run", argv=["/bin/ip", "link", "show", "lo"]) == before
+        assert cell.ask("openable", tops=["/proc/sys/net"], skip=[]) == []
+        assert len(cells.root.ask("openable", tops=["/proc/sys/net"], skip=[])) > 20
+    cells.host.jailctl("stop", user)

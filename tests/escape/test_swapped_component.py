@@ -16,7 +16,7 @@ from .cells import SECOND, Cells
 
 pytestmark = pytest.mark.host
 USER = "escswap"
-ROUNDS = 120
+ROUNDS = 60
 SWAP = """
 import ctypes, os, sys
 number = {"x86_64": 316, "aarch64": 276}[os.uname().machine]  # renameat2, RENAME_EXCHANGE

@@ -73,8 +73,8 @@ def test_a008_a_cold_start_refuses(cells: Cells, paths: dict[str, list[str]], ch
     cells.host.jailctl("stop", USER)
     tried = []
     for path in paths["cold"]:
-        if change == "0775" and path.count("/") > 1 or path == "/" and change == "symlink":
-            continue
+        if (change == "0775" and path.count("/") > 1) or (path == "/" and change == "symlink"):
+            continue  # which mode it is makes no difference further down
         mark = len(cells.host.syslog())
         with changed(cells, path, change) as done:
             if not done:
@@ -89,7 +89,7 @@ def test_a008_a_cold_start_refuses(cells: Cells, paths: dict[str, list[str]], ch
     assert login(cells).stdout == f"{USER}\n"
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", ["0777", "tenant's", "symlink"])
 def test_a008_a_running_jails_records(cells: Cells, paths: dict[str, list[str]], change: str) -> None:
     """What is root's but open to others is put right under the lock and read anew; all else is refused. In neither case
     does it stay as it is."""
