@@ -8,7 +8,7 @@ import shlex
 import signal
 
 from ..errors import JailkitError
-from ..kernel import caps
+from ..kernel import caps, proc
 from ..paths import Paths
 from . import recipe as recipes
 
@@ -46,13 +46,14 @@ def run(paths: Paths, name: str, argv: list[str] | None) -> int:
             signal.signal(number, handler)
     if reason:
         raise JailkitError(
-            "login.refused", f"the hook refused a session for {name}", "the system log (auth) has the reason"
+            "login.refused", f"the hook refused a session for {name}", "journalctl -t jailctl-hook -t jailctl-start; or: grep jailctl /var/log/auth.log"
         )
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
 
 def _lead(paths: Paths, recipe: recipes.Recipe, argv: list[str] | None, refused: int) -> int:
+    proc.fresh_session_keyring()  # the administrator's keys are not the session's
     environment = {"PAM_USER": recipe.user, "PAM_SERVICE": _SERVICE, "PAM_TTY": "", "PAM_RHOST": ""}
     if _spawn_hook(paths, {**environment, "PAM_TYPE": "open_session"}) != 0:
         os.write(refused, b"r")

@@ -160,6 +160,8 @@ def _mend(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
         warnings.append(f"it takes effect when the jail starts next: jailctl stop {spec.user}")
     if facts.keys != "same":
         plan.append(KeyFile("it differs from the spec", keys=tuple(spec.keys), fresh=False))
+    if facts.home is not None and not facts.home.kind and not facts.managed.existing:
+        plan.append(MakeHome("it is missing", home=facts.home.path))
     if not facts.confined:
         plan.append(Confine("its shell or its group was changed", fresh=False))
     if hashed is not None and facts.password is False and facts.account.password == "locked":

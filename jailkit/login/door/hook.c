@@ -350,6 +350,8 @@ static int close_session(void)
 	if (uid == 0 || (dir = jail_dir(uid)) < 0)
 		return 0; /* the jail has ended before its session */
 	int lock = lock_jail(dir, LOCK_SECONDS);
+	if (lock < 0 && errno == ENOENT)
+		return 0; /* and so was its directory, a moment ago */
 	if (lock < 0)
 		kernel("lock");
 	int sessions = sessions_open(dir);

@@ -30,7 +30,7 @@ class JailFiles(Operation):
         row = world.row()
         spec = JailSpec.model_validate(self.spec)
         same = row.spec.get("template") == spec.template and os.path.isdir(store.root(world.paths, row.image))
-        image = row.image if row.image and same else store.tagged(world.paths, spec.template)
+        image = store.tagged(world.paths, spec.template) or (row.image if same else None)
         if image is None:
             raise JailkitError("missing.image", f"template {spec.template} has no image", "run this command again")
         template = load_template(world.paths, spec.template)
