@@ -1,7 +1,7 @@
 """Every way in ends in the jail (issue 2, section 4): way x observation, by what the kernel says on the host's side.
 
 Each row is first taken by a user without a jail, for whom the observation must say the opposite: one that sees nothing
-there would prove nothing here. Attacks A001, A002, A015, A031 (see shared/attacks.md) are judged by the same table.
+there would prove nothing here. Attacks A001, A002, A015, A031, A062 are judged by the same table.
 """
 
 from __future__ import annotations

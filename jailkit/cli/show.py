@@ -125,7 +125,9 @@ def _key(line: str) -> dict[str, str]:
 
 def _print(settings: Settings, jail: JailInfo, facts: dict[str, Any]) -> None:
     state = (
-        jail.state if facts["pid"] is None else f"{jail.state}, process {facts['pid']}, processes in it: {facts['processes']}"
+        jail.state
+        if facts["pid"] is None
+        else f"{jail.state}, process {facts['pid']}, processes in it: {facts['processes']}"
     )
     old = facts["image_running"] not in (None, jail.image)
     pairs([

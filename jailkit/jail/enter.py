@@ -45,9 +45,8 @@ def run(paths: Paths, name: str, argv: list[str] | None) -> int:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     if reason:
-        raise JailkitError(
-            "login.refused", f"the hook refused a session for {name}", "journalctl -t jailctl-hook -t jailctl-start; or: grep jailctl /var/log/auth.log"
-        )
+        where = "journalctl -t jailctl-hook -t jailctl-start; or: grep jailctl /var/log/auth.log"
+        raise JailkitError("login.refused", f"the hook refused a session for {name}", where)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
