@@ -65,7 +65,7 @@ def of_root(openings: list[Opening]) -> list[Opening]:
 DAC = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 
 
-def debians(host: Host, opening: Opening) -> bool:
+def stock(host: Host, opening: Opening) -> bool:
     """pam_env reads this one in sshd's privileged process, by Debian's own line in /etc/pam.d/sshd. It takes her
     file-system id for it, so it has not the capabilities to read what she may not. What it sets:
     test_pam_environment.py."""
@@ -116,7 +116,7 @@ def test_a127_a129_no_login_and_no_verb_touches_it(planted: tuple[Pair, Flag]) -
         host.run(["/usr/local/sbin/jailctl", "doctor"], cwd=f"/home/{USER}")
     every = seen.all()
     assert {o.path.rpartition("/")[2] for o in every if o.run and o.fsuid != 0} >= {"ldconfig", "getent"}
-    ours = [opening for opening in of_root(every) if opening.path != home(host) and not debians(host, opening)]
+    ours = [opening for opening in of_root(every) if opening.path != home(host) and not stock(host, opening)]
     assert ours == [], ours
     # her own .profile put her programs first in PATH: they ran as her, in the jail, where the flag is another file
     assert not flag.raised()
