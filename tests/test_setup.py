@@ -242,8 +242,8 @@ def test_modes_do_not_depend_on_the_umask(fresh_host: Host, umask: str) -> None:
                 f"{path} {described}"
             )
     wanted = {"etc/jailctl/keys": 0o755, FRAGMENT[1:]: 0o644, PROFILE[1:]: 0o644, "var/lib/jailctl/state.db": 0o600}
-    for path, mode in {**wanted, "usr/local/share/zsh/site-functions": 0o755}.items():
-        assert stat.S_IMODE((fresh_host.root / path).stat().st_mode) == mode, path
+    for path, bits in {**wanted, "usr/local/share/zsh/site-functions": 0o755}.items():
+        assert stat.S_IMODE((fresh_host.root / path).stat().st_mode) == bits, path
 
 
 def test_undo_is_refused_while_there_are_jails(fresh_host: Host) -> None:
