@@ -116,9 +116,9 @@ def make_cgroup(directory: str) -> None:
                 own.write(parent.read())
 
 
-def remove_cgroup(directory: str) -> None:
+def remove_cgroup(directory: str, tries: int = 200) -> None:
     """Leaf first; a dead process may hold its group for a moment longer (EBUSY)."""
-    for _ in range(200):
+    for _ in range(tries):
         busy = False
         for here, _names, _files in os.walk(directory, topdown=False):
             try:

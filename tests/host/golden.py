@@ -147,7 +147,8 @@ def clean_etc(etc: Path) -> None:
     shutil.copy("/usr/share/openssh/sshd_config", etc / "ssh/sshd_config")
     (etc / "hostname").write_text("testhost\n")
     (etc / "hosts").write_text("127.0.0.1 localhost\n127.0.1.1 testhost\n")
-    persons = set()
+    shutil.rmtree(etc / "jailctl", ignore_errors=True)
+    persons = {"jailed"}
     for line in (etc / "passwd").read_text().splitlines():
         name, _password, uid, *_rest = line.split(":")
         if 1000 <= int(uid) < 65000:
