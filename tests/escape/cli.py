@@ -23,8 +23,8 @@ class Done:
     def error(self) -> dict[str, str]:
         """Of a call with --json."""
         error = json.loads(self.err)["error"]
-        assert isinstance(error, dict)
-        return error
+        assert error["exit"] == self.status
+        return {key: error[key] for key in ("code", "message", "hint")}
 
 
 def calls(
