@@ -3,6 +3,7 @@ as the library. Started by test_provision_crash.py as ``python3 -I -c SOURCE COM
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -409,7 +410,8 @@ def random_kills(name: str, rounds: int, seed: int) -> list[dict[str, Any]]:
                 os._exit(0)
         time.sleep(chance.uniform(0, took * 1.3))
         for victim in [pid, *children(pid)]:
-            os.kill(victim, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(victim, signal.SIGKILL)
         os.waitpid(pid, 0)
         seen = account(name)
         result = {"at": how, "wrong": seen["wrong"], "there": seen["there"]}
