@@ -9,11 +9,14 @@ from ..errors import JailkitError
 
 
 def write(path: str, data: bytes, mode: int) -> None:
-    """Replace ``path``, in a directory of root's, by a new file of root's. The name it is written under is not one
-    that could be foreseen, and never opened if it exists. Raise OSError; the old file is then as it was."""
+    """Replace ``path``, in a directory of root's, by a new file of root's. The name it is written under is always the
+    same, so that what a killed run left is replaced by the next (one at a time: the caller has the jail's lock); it is
+    never opened if it exists. Raise OSError; the old file is then as it was."""
     directory, _, name = path.rpartition("/")
-    temporary = f"{directory}/.{name}.{os.urandom(6).hex()}"
+    temporary = f"{directory}/.{name}.new"
     try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(data)
