@@ -24,7 +24,8 @@ _RESPONSE = struct.Struct("=iI")
 
 @dataclass(frozen=True)
 class Opening:
-    """path: within its file system's mount where we see it. run: opened to be executed. fsuid: whose rights count."""
+    """path: within its file system's mount where we see it. run: opened to be executed. fsuid: whose rights count.
+    fds: what its descriptors are, in their order."""
 
     path: str
     run: bool
@@ -36,7 +37,7 @@ class Opening:
     environ: tuple[str, ...]
     cwd: str
     umask: int
-    fds: tuple[int, ...]
+    fds: tuple[str, ...]
 
     @property
     def fsuid(self) -> int:
@@ -116,7 +117,7 @@ def look(descriptor: int, run: bool, pid: int) -> Opening:
         environ=words(f"{base}/environ"),
         cwd=os.readlink(f"{base}/cwd"),
         umask=int(status["Umask"], 8),
-        fds=tuple(sorted(map(int, os.listdir(f"{base}/fd")))),
+        fds=tuple(os.readlink(f"{base}/fd/{name}") for name in sorted(os.listdir(f"{base}/fd"), key=int)),
     )
 
 

@@ -121,7 +121,7 @@ def test_a071_strangers_learn_nothing(people: Pair) -> None:
     recipe.write_text(recipe.read_text().replace("disabled \n", "disabled by the test\n"))
     host.run(["/usr/sbin/useradd", "-m", "authexpired"], check=True)
     host.run(["/usr/sbin/usermod", "-e", "1", "authexpired"], check=True)
-    names = ["nobodyhere", people.free, people.tenant, OTHER, "authexpired"]
+    names = ["nobodyhere", people.tenant, OTHER, "authexpired"]
 
     def attempt(name: str) -> str:
         transport = paramiko.Transport(client.dial(host, PORT))

@@ -23,12 +23,10 @@ USER = "earlier"
 BLOCKS = {
     "none": f"Match User {USER}\n  ForceCommand none\n",
     "shell": f"Match User {USER}\n  ForceCommand /bin/bash -c \"$SSH_ORIGINAL_COMMAND\"\n",
-    "group": "Match Group jailed\n  ForceCommand none\n  PermitUserRC yes\n",
     "address": "Match Address 127.0.0.0/8\n  ForceCommand none\n  AuthorizedKeysFile .ssh/authorized_keys\n",
     "forwarding": f"Match User {USER}\n  DisableForwarding no\n  AllowTcpForwarding yes\n",
     "keys": f"Match User {USER}\n  AuthorizedKeysFile .ssh/authorized_keys\n",
-    "environment": f"Match User {USER}\n  AcceptEnv *\n  ForceCommand none\n",
-    "rc": f"Match User {USER}\n  PermitUserRC yes\n",
+    "rc": "Match Group jailed\n  PermitUserRC yes\n",
     "chroot": f"Match User {USER}\n  ForceCommand none\n  ChrootDirectory /srv\n",
 }
 

@@ -14,7 +14,7 @@ import pytest
 from ..host import Host
 from . import pam
 from .opens import Opening, Opens
-from .world import Flag, Pair, logged, pair
+from .world import Flag, Pair, all_closed, logged, pair
 
 pytestmark = pytest.mark.host
 USER = "pamenv"
@@ -33,6 +33,7 @@ __attribute__((constructor)) static void loaded(void)
 	}
 }
 """
+OPEN = "PAM_TYPE=open_session"
 HOOK = "/opt/jailctl/libexec/hook"
 
 
@@ -80,17 +81,18 @@ def test_a072_the_probe_works(armed: tuple[Pair, Flag]) -> None:
     assert pam.session(people.host, "pamenv-probe", people.free).opened == pam.SUCCESS
     assert set(flag.text().split()) == {"uid=0"}
     flag.lower()
+    (people.host.root / "etc/pam.d/pamenv-probe").unlink()
 
 
 def openings(people: Pair, *, user: str) -> list[Opening]:
     """All that is opened below our own directories at a login into a cold jail and at its end."""
     host = people.host
     host.jailctl("stop", USER)
-    after = len(host.syslog())
     with Opens(host.root / "run/jailctl") as running, Opens(host.root / "var/lib/jailctl") as kept:
         assert host.ssh(user, "true").returncode == 0
-        host.wait_syslog(f"session closed for user {user}", after=after)
-    return running.all() + kept.all()
+        all_closed(host, user)
+    own = (f"/run/jailctl/jails/{host.ids(USER)[0]}/", f"/var/lib/jailctl/jails/{USER}/")  # not other users' watchers
+    return [opening for opening in running.all() + kept.all() if f"{opening.path}/".startswith(own)]
 
 
 def test_a072_a074_hook_and_starter(armed: tuple[Pair, Flag]) -> None:
@@ -119,10 +121,18 @@ def test_a072_a074_hook_and_starter(armed: tuple[Pair, Flag]) -> None:
 
 
 def test_a074_the_hooks_descriptors(people: Pair) -> None:
-    """At its first opening it has what pam_exec gave it as 0 to 2 and what it opened itself: the log's socket, and the
-    directory on the way."""
-    hooks = [opening for opening in openings(people, user=people.tenant) if opening.argv == (HOOK,)]
-    assert hooks and all({0, 1, 2} <= set(opening.fds) and len(opening.fds) <= 8 for opening in hooks)
+    """What pam_exec gave it as 0 to 2, and what it opened itself: nothing of sshd's, which has the client's connection,
+    the host keys' agent and the log open."""
+    hooks = [o for o in openings(people, user=people.tenant) if o.argv == (HOOK,) and OPEN in o.environ]
+    daemons = [process for process in people.host.processes() if process.name == "sshd"]
+    sshd = [fd for process in daemons for fd in process.fds.values() if fd.startswith("socket:")]
+    own = ("/dev/null", "anon_inode:", "/run/jailctl/jails/", "/sys/fs/cgroup/")
+    assert hooks and sshd
+    for opening in hooks:
+        standard, others = opening.fds[:3], opening.fds[3:]
+        assert all(fd.startswith(("/dev/null", "pipe:")) for fd in standard), opening.fds
+        assert sum(fd.startswith("socket:") for fd in others) == 1 and not set(others) & set(sshd)
+        assert [fd for fd in others if not fd.startswith((*own, "socket:"))] == []
 
 
 def test_a072_nothing_of_it_reaches_the_session(armed: tuple[Pair, Flag]) -> None:

@@ -49,7 +49,7 @@ def test_a124_a_root_that_means_something_to_sshd_or_pam(people: Pair) -> None:
     for root, done in zip(ROOTS, others, strict=True):
         assert (done.status, done.out, done.error["code"]) == (5, "", "invalid.root"), (root, done)
     for done in cli.calls(host, [["setup", "--json", "--root", root] for root in ("relative", ".", "/x\0y")]):
-        assert done.status in (2, 5) and done.out == "", done
+        assert done.status in (2, 3, 5) and done.out == "", done
     assert changes(before, host) == []
 
 
@@ -68,7 +68,6 @@ BROKEN = {
     "a word that sshd does not know": ("etc/ssh/sshd_config.d/900-own.conf", "Nonsense yes\n"),
     "an Include of our directory in a Match block": (
         "etc/ssh/sshd_config", "Match User nobody\nInclude /etc/ssh/sshd_config.d/*.conf\n"),
-    "no Include of our directory": ("etc/ssh/sshd_config", "UsePAM yes\n"),
 }  # fmt: skip
 
 

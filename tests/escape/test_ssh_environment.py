@@ -14,7 +14,7 @@ import pytest
 from ..host import Host
 from . import client
 from .opens import Opens
-from .world import Pair, pair
+from .world import Pair, all_closed, pair
 
 pytestmark = pytest.mark.host
 USER, ANY_PORT, MANY = "sentenv", 2233, "x" * 65536
@@ -96,11 +96,10 @@ def test_a064_no_process_of_root_has_them(people: Pair) -> None:
     variables come after the hook at the opening; at the close sshd could have handed them on."""
     host = people.host
     host.jailctl("stop", USER)
-    after = len(host.syslog())
     with Opens(host.root / "run/jailctl") as seen, Opens(host.root / "var/lib/jailctl") as kept:
         with client.connection(host, people.tenant, port=ANY_PORT) as transport:
             client.ask(transport, SHOW, HOSTILE)
-        host.wait_syslog(f"session closed for user {USER}", after=after)
+        all_closed(host, USER)
     privileged = [opening for opening in seen.all() + kept.all() if opening.effective]
     hooks = [opening for opening in privileged if opening.argv == ("/opt/jailctl/libexec/hook",)]
     cold = [opening for opening in privileged if opening.argv[-2:-1] == ("/opt/jailctl/lib/jailkit/jail/cold.py",)]

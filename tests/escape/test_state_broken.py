@@ -146,7 +146,7 @@ def test_a188_running(people: Pair, case: str) -> None:
 def check(people: Pair, case: str, expected: str, change: Damage, *, cold: bool) -> None:
     host, mark = people.host, len(people.host.syslog())
     with broken(people, change, cold=cold):
-        for way in (damage.su,) if cold else (damage.ssh, damage.su):
+        for way in (damage.su,) if cold or expected == "inside" else (damage.ssh, damage.su):
             outcome = way(people)
             assert outcome.how == ("inside" if expected == "inside" else "refused"), host.syslog()[mark:]
             assert outcome.how == "inside" or damage.dull(outcome), outcome

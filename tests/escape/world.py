@@ -128,6 +128,12 @@ def outside(host: Host, user: str) -> list[Seen]:
     return found
 
 
+def all_closed(host: Host, user: str) -> None:
+    """Wait until the hook has taken the last session's record away: sshd does so after its client has gone."""
+    sessions = host.root / f"run/jailctl/jails/{host.ids(user)[0]}/sessions"
+    wait_for(lambda: not any(sessions.iterdir()), 10, f"a session of {user} stays open")
+
+
 def sleeper(host: Host, seconds: str) -> Seen:
     """The process ``sleep SECONDS``, waited for."""
     found: list[Seen] = []
