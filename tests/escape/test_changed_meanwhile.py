@@ -133,6 +133,48 @@ def test_a192_the_new_state_exactly(people: Pair) -> None:
         chill(host, USER)
 
 
+PAUSE = """#!/bin/sh
+[ "$PAM_USER:$PAM_TYPE" = "NAME:open_session" ] || exit 0
+touch /run/pausing
+while [ ! -e /run/go ]; do sleep 0.05; done
+rm /run/pausing /run/go
+"""
+GONE = {
+    "account deleted": (["/bin/sed", "-i", f"/^{USER}:/d", "/etc/passwd", "/etc/shadow"], "PAM: pam_open_session()"),
+    "no member any more": (["/usr/bin/gpasswd", "-d", USER, "jailed"], "code=login.no-verdict"),
+}
+
+
+@pytest.mark.parametrize("case", GONE)
+def test_a192_between_authentication_and_session(people: Pair, case: str) -> None:
+    """A module before ours holds sshd up. Then nobody is confined any more by that name, so PAM does not ask the hook.
+    Debian's pam_env knows no such user, or the door has no verdict."""
+    host, flag = people.host, Flag(people.host)
+    change, line = GONE[case]
+    assert host.run(["/bin/su", USER, "-c", "true"]).returncode == 0
+    common = host.root / "etc/pam.d/common-session"
+    files = [common, *(host.root / f"etc/{name}" for name in ("passwd", "shadow", "group", "gshadow"))]
+    kept = [path.read_bytes() for path in files]
+    mark = len(host.syslog())
+    (host.root / "usr/local/bin/pause").write_text(PAUSE.replace("NAME", USER))
+    (host.root / "usr/local/bin/pause").chmod(0o755)
+    common.write_text(f"session required pam_exec.so /usr/local/bin/pause\n{common.read_text()}")
+    try:
+        with host.ssh_spawn(USER, f"touch {flag.path}; hostname") as login:
+            wait_for((host.root / "run/pausing").exists, 10)
+            host.run(change, check=True)
+            (host.root / "run/go").touch()
+            assert login.wait(20) not in (0, None)
+            assert login.stdout and b"testhost" not in login.stdout.read()
+    finally:
+        for path, content in zip(files, kept, strict=True):
+            path.write_bytes(content)
+    assert not flag.raised()
+    host.wait_syslog(line, after=mark)
+    assert outside(host, USER) == []
+    assert host.ssh(USER, "hostname").stdout == f"{USER}\n" and host.ssh(people.free, "true").returncode == 0
+
+
 DOOR = ["/opt/jailctl/libexec/door", "-c", "touch FLAG; hostname"]
 
 
