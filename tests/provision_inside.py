@@ -246,6 +246,56 @@ def changed_mind(name: str) -> dict[str, Any]:
     return found
 
 
+def live_home(name: str, archive: str) -> dict[str, Any]:
+    """An addition that was killed after it had let the user in, who then wrote a file; removed in each way."""
+    seen, last = boundaries(add_plan, name)
+    change(remove_plan, name)
+    found: dict[str, Any] = {}
+    for label, options in (("kept", {"keep_home": True}), ("archived", {"archive": archive})):
+        for point in ("applied", "done"):
+            assert killed_at((last, point), add_plan, name)
+            with open(f"/home/{name}/work", "w", encoding="utf-8") as file:
+                file.write("hers")
+            os.chown(f"/home/{name}/work", *[os.stat(f"/home/{name}").st_uid] * 2)
+            change(remove_plan, name, **options)
+            if label == "kept":
+                with open(f"/home/{name}/work", encoding="utf-8") as file:
+                    found[f"{label} {point}"] = file.read()
+                shutil.rmtree(f"/home/{name}")
+            else:
+                listed = subprocess.run(["/bin/tar", "-tf", archive], capture_output=True, text=True, check=True).stdout
+                found[f"{label} {point}"] = [line for line in listed.split() if line.endswith("work")]
+                os.unlink(archive)
+            found["left"] = [*found.get("left", []), *left_over(name)]
+    return found
+
+
+def failed_mend(name: str) -> dict[str, Any]:
+    """A home that was made anew, used at once, and a later step of the same plan that fails."""
+    change(add_plan, name)
+    shutil.rmtree(f"/home/{name}")
+    os.unlink(PATHS.spec(name))
+
+    def boundary(number: int, label: str) -> None:
+        if label == "doing" and os.path.isdir(f"/home/{name}"):
+            open(f"/home/{name}/work", "w").close()
+            raise JailkitError("io.failed", "the disk is gone")
+
+    try:
+        change(add_plan, name, boundary)
+        code = ""
+    except JailkitError as error:
+        code = error.code
+    kept = os.path.exists(f"/home/{name}/work")
+    host = Host()
+    opened = host.state.open_names()
+    host.close()
+    change(add_plan, name)
+    wrong = whole(name)
+    change(remove_plan, name)
+    return {"code": code, "kept": kept, "open": opened, "wrong": wrong + left_over(name)}
+
+
 def given_back(name: str, shell: str) -> list[str]:
     passwd = line("/etc/passwd", name)
     wrong = [] if passwd[6] == shell else [f"shell {passwd[6]}"]

@@ -89,6 +89,18 @@ def test_an_interrupted_removal_asked_for_in_another_way_is_the_other_one_while_
     assert found == {"before": ["undo", True, True], "after": ["remove", False, False]}
 
 
+def test_an_addition_that_let_somebody_in_is_never_undone(crash: Host) -> None:
+    found = inside(crash, "live_home", name="liv", archive="/root/liv.tar")
+    assert found.pop("left") == []
+    assert set(found) == {"kept applied", "kept done", "archived applied", "archived done"}
+    assert all(value in ("hers", ["liv/work"], ["./work"], ["work"]) for value in found.values()), found
+
+
+def test_a_home_made_anew_outlives_the_failure_of_its_plan(crash: Host) -> None:
+    found = inside(crash, "failed_mend", name="men")
+    assert found == {"code": "io.failed", "kept": True, "open": [], "wrong": []}
+
+
 def test_a095_killed_at_random_moments_with_the_tool_that_runs_then(crash: Host) -> None:
     results = inside(crash, "random_kills", name="rand", rounds=25, seed=20261124)
     assert wrong(results) == []

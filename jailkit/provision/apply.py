@@ -150,8 +150,7 @@ class Applier:
         plan = self._state.open_plan(self._name)
         if plan is None:
             return
-        begun = [from_data(data) for data, state, _ in plan.steps if state != "todo"]
-        if any(operation.final for operation in begun):
+        if past_return(self._world.paths, plan):
             if isinstance(error, JailkitError):
                 error.hint = f"{error.hint}; then run it again: it goes on where it stopped".removeprefix("; ")
             return
@@ -159,6 +158,16 @@ class Applier:
             self.undo()
         except JailkitError as second:
             raise JailkitError(second.code, f"{error}; and {second.message}", second.hint) from error
+
+
+def past_return(paths: Paths, plan: OpenPlan) -> bool:
+    """Whether ``plan`` has come so far that it is finished rather than undone: something was destroyed, or somebody
+    may have logged in."""
+    for data, state, _ in plan.steps:
+        operation = from_data(data)
+        if operation.final and (state == "done" or (state == "doing" and operation.effective(paths, plan.name))):
+            return True
+    return False
 
 
 @contextlib.contextmanager

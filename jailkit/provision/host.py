@@ -21,8 +21,8 @@ from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
 from . import archive as archives
-from . import inspect, keys, layout, passwords, plan
-from .apply import Applier, Boundary, Progress, locked
+from . import inspect, keys, layout, passwords, plan, refuse
+from .apply import Applier, Boundary, Progress, locked, past_return
 from .info import JailInfo, info
 from .operations import KeepHome, Operation, WriteArchive, from_data
 from .state import OpenPlan, Row, State
@@ -109,7 +109,7 @@ class Host:
         request = _Add(spec, password, hashed)
         opened = self._opened(spec.user)
         if opened is not None:
-            return _resumed(opened, request)
+            return _resumed(opened, request, self._goes_back(opened, request))
         return self._judged_add(request)
 
     def plan_remove(self, name: str, keep_home: bool = False, archive: str | None = None) -> Plan:
@@ -120,7 +120,8 @@ class Host:
         request = _Remove(keep_home, archive)
         opened = self._opened(name)
         if opened is not None:
-            return _resumed(opened, request)
+            self._judged_before(opened, request)
+            return _resumed(opened, request, self._goes_back(opened, request))
         return self._judged_remove(name, request)
 
     def _judged_add(self, request: _Add) -> Plan:
@@ -130,6 +131,27 @@ class Host:
         facts = inspect.for_add(self.paths, self.config, row, spec, template, request.password)
         made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
         return Plan(made.name, made.kind, made.operations, made.warnings, request=request)
+
+    @staticmethod
+    def _judged_before(opened: OpenPlan, request: _Add | _Remove | None) -> None:
+        """What can be refused before an interrupted plan is ended, as a refused call should change nothing."""
+        if isinstance(request, _Remove):
+            refuse.remove_options(request.keep_home, request.archive)
+            if request.archive is not None and request.archive != _archive(opened):
+                archives.check_target(request.archive)
+
+    def _goes_back(self, opened: OpenPlan, request: _Add | _Remove | None) -> bool:
+        """Whether an interrupted plan is undone rather than finished: an addition that is to be removed now and that
+        let nobody in, or a removal that has destroyed nothing and is asked for in another way (``--keep-home`` after
+        all)."""
+        if opened.direction == "back" or not isinstance(request, _Remove):
+            return opened.direction == "back"
+        if past_return(self.paths, opened):
+            return False
+        if opened.kind != "remove":
+            return True
+        keeps = any(isinstance(from_data(data), KeepHome) for data, _, _ in opened.steps)
+        return (_archive(opened), keeps) != (request.archive, request.keep_home)
 
     def _judged_remove(self, name: str, request: _Remove) -> Plan:
         facts = inspect.for_remove(self.paths, self.config, self._row(name), name)
@@ -161,7 +183,8 @@ class Host:
         request = plan.request
         opened = self.state.open_plan(plan.name)
         if opened is not None:
-            if _goes_back(opened, request):
+            self._judged_before(opened, request)
+            if self._goes_back(opened, request):
                 applier.undo()
             else:
                 applier.resume()
@@ -222,22 +245,14 @@ def _key(operation: Operation) -> str:
     return f"{operation.kind} {operation.describe()}"
 
 
-def _goes_back(opened: OpenPlan, request: _Add | _Remove | None) -> bool:
-    """Whether an interrupted plan is undone rather than finished: an addition that is to be removed now, or a removal
-    that has destroyed nothing and is asked for in another way (``--keep-home`` after all)."""
-    if opened.direction == "back" or not isinstance(request, _Remove):
-        return opened.direction == "back"
-    steps = [(from_data(data), state) for data, state, _ in opened.steps]
-    if opened.kind != "remove" or any(operation.final and state != "todo" for operation, state in steps):
-        return opened.kind != "remove"
-    archive = next((operation.file for operation, _ in steps if isinstance(operation, WriteArchive)), None)
-    keeps = any(isinstance(operation, KeepHome) for operation, _ in steps)
-    return (archive, keeps) != (request.archive, request.keep_home)
+def _archive(opened: OpenPlan) -> str | None:
+    """The file that an interrupted removal writes."""
+    steps = (from_data(data) for data, _, _ in opened.steps)
+    return next((step.file for step in steps if isinstance(step, WriteArchive)), None)
 
 
-def _resumed(opened: OpenPlan, request: _Add | _Remove) -> Plan:
-    """The steps that an interrupted plan has left, as a plan."""
-    back = _goes_back(opened, request)
+def _resumed(opened: OpenPlan, request: _Add | _Remove, back: bool) -> Plan:
+    """The steps that an interrupted plan has left, as a plan. back: they are those that undo it."""
     wanted = "todo" if back else "done"
     steps = [from_data(data) for data, state, _ in opened.steps if state != wanted]
     kind = "undo" if back else opened.kind

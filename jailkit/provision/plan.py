@@ -161,7 +161,7 @@ def _mend(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
     if facts.keys != "same":
         plan.append(KeyFile("it differs from the spec", keys=tuple(spec.keys), fresh=False))
     if facts.home is not None and not facts.home.kind and not facts.managed.existing:
-        plan.append(MakeHome("it is missing", home=facts.home.path))
+        plan.append(MakeHome("it is missing", home=facts.home.path, fresh=False))
     if not facts.confined:
         plan.append(Confine("its shell or its group was changed", fresh=False))
     if hashed is not None and facts.password is False and facts.account.password == "locked":
@@ -198,7 +198,7 @@ def plan_remove(name: str, facts: Facts, keep_home: bool = False, archive: str |
         Disable("nobody may come back while it is taken apart"),
         RemoveKeys("no key may open anything any more", keys=tuple(spec.get("keys", ()))),
         StopJail("what runs would go on"),
-        RequireUnmounted("what is mounted there is not the user's", home=managed.home),
+        RequireUnmounted("what is mounted there is not the user's", home=_doomed_home(facts, keep_home)),
     ]
     if archive is not None:
         plan.append(WriteArchive("it was asked for", home=managed.home, file=archive))
@@ -212,6 +212,11 @@ def plan_remove(name: str, facts: Facts, keep_home: bool = False, archive: str |
         plan.append(RemoveSpec("what it describes is gone"))
     plan.append(Forget("all is done"))
     return Plan(name, "remove", tuple(plan), tuple(warnings))
+
+
+def _doomed_home(facts: Facts, keep_home: bool) -> str:
+    """The home that is to be deleted, or ""."""
+    return facts.managed.home if facts.managed is not None and refuse.deletes_home(facts, keep_home) else ""
 
 
 def _remove_account(facts: Facts, keep_home: bool, warnings: list[str]) -> list[Operation]:

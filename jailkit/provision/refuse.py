@@ -162,10 +162,15 @@ def managed(spec: JailSpec, facts: Facts) -> None:
         )  # fmt: skip
 
 
-def remove(name: str, facts: Facts, keep_home: bool, archive: str | None) -> None:
-    """What stands in the way of removing a jail."""
+def remove_options(keep_home: bool, archive: str | None) -> None:
+    """What nobody can mean."""
     if keep_home and archive is not None:
         raise JailkitError("usage.remove", "--keep-home and --archive exclude each other", "leave one out")
+
+
+def remove(name: str, facts: Facts, keep_home: bool, archive: str | None) -> None:
+    """What stands in the way of removing a jail."""
+    remove_options(keep_home, archive)
     row, home = facts.managed, facts.home
     if row is None:
         if facts.account is not None:
@@ -176,12 +181,24 @@ def remove(name: str, facts: Facts, keep_home: bool, archive: str | None) -> Non
             "conflict.not-marked", f"the spec file of {name} does not carry jailkit's mark",
             "its first line must be: # managed by jailctl",
         )  # fmt: skip
-    if facts.mounts:
-        raise JailkitError(
-            "busy.mounted", f"something is mounted at {facts.mounts[0]}", f"umount {facts.mounts[0]}, then try again"
-        )
     assert home is not None
+    inside = [point for point in facts.mounts if deletes_home(facts, keep_home) or not _within(point, home.path)]
+    if inside:
+        other = "; or --keep-home" if _within(inside[0], home.path) else ""
+        raise JailkitError(
+            "busy.mounted", f"something is mounted at {inside[0]}", f"umount {inside[0]}, then try again{other}"
+        )
     if archive is not None and (home.kind != "directory" or home.uid != row.uid):
         raise JailkitError("missing.home", f"{home.path} is not a home of {name}", "leave --archive out")
     if home.kind in ("link", "other") and home.uid == row.uid:
         raise JailkitError("unsafe.home", f"{home.path} is not a directory any more", f"ls -ld {home.path}")
+
+
+def deletes_home(facts: Facts, keep_home: bool) -> bool:
+    """Whether removing this jail would delete the home: it was made with the account, and is the user's still."""
+    row, home = facts.managed, facts.home
+    return row is not None and home is not None and not (row.existing or keep_home) and home.uid == row.uid
+
+
+def _within(point: str, directory: str) -> bool:
+    return point == directory or point.startswith(directory + "/")

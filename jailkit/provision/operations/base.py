@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from ...paths import Paths
 from ..world import World
 
 
@@ -20,9 +21,7 @@ class Operation:
 
     kind: ClassVar[str] = ""
     final: ClassVar[bool] = False
-    """Once begun, the plan can only go forward: it destroys something."""
-    secret: ClassVar[tuple[str, ...]] = ()
-    """Fields that are shown to nobody."""
+    """Once it has taken effect, the plan can only go forward: it destroys something, or lets somebody in."""
 
     def describe(self) -> str:
         """What it does, as a short imperative sentence."""
@@ -31,6 +30,10 @@ class Operation:
     def check(self, world: World) -> bool:
         """Whether it is done already. Asked right before :meth:`apply`, as a plan ages."""
         return False
+
+    def effective(self, paths: Paths, name: str) -> bool:
+        """Of a ``final`` operation that was begun and did not end: whether it may have taken effect."""
+        return True
 
     def apply(self, world: World) -> None:
         """Do it. Raise JailkitError or OSError."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...jail.stop import stop
+from ...paths import Paths
 from .. import resolve
 from ..world import World
 from .base import Operation
@@ -11,12 +12,17 @@ from .base import Operation
 @dataclass(frozen=True)
 class Enable(Operation):
     """The last step of adding: one atomic change of the recipe, and the user may log in. Whatever failed or was killed
-    before leaves a jail that refuses to start."""
+    before leaves a jail that refuses to start. From here on the home is hers and in use, so an addition that came this
+    far is finished, never undone."""
 
     kind = "enable"
+    final = True
 
     def describe(self) -> str:
         return "let the user log in"
+
+    def effective(self, paths: Paths, name: str) -> bool:
+        return resolve.disabled(paths, name) == ""
 
     def apply(self, world: World) -> None:
         resolve.disable(world.paths, world.name, "")

@@ -11,9 +11,13 @@ from .base import Operation
 
 @dataclass(frozen=True)
 class MakeHome(Operation):
-    """After the account, whose password is locked until then: before there is a home there is no ~/.ssh either."""
+    """After the account, whose password is locked until then: before there is a home there is no ~/.ssh either.
+
+    fresh: the jail is new, so nobody was ever in that home. One that is made anew for a jail which is there may be in
+    use a moment later: undoing leaves it."""
 
     home: str
+    fresh: bool = True
 
     kind = "make-home"
 
@@ -39,7 +43,7 @@ class MakeHome(Operation):
     def undo(self, world: World) -> None:
         self._sweep(world)
         row = world.state.get(world.name)
-        if row is not None and os.path.lexists(self.home) and os.lstat(self.home).st_uid == row.uid:
+        if self.fresh and row is not None and os.path.lexists(self.home) and os.lstat(self.home).st_uid == row.uid:
             remove_tree(self.home)
 
     @staticmethod

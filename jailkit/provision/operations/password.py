@@ -14,7 +14,6 @@ class SetPassword(Operation):
     hashed: str
 
     kind = "password"
-    secret = ("hashed",)
 
     def describe(self) -> str:
         return "set the password"
