@@ -59,7 +59,7 @@ def test_a_starter_killed_at_any_moment_leaves_nothing_or_a_jail(host: Host, lif
     whole = nothing = 0
     for _ in range(40):
         host.jailctl("stop", "life")
-        with host.spawn([*COLD, "life"]) as starter:
+        with host.spawn([*COLD, "life", "sshd", "/"]) as starter:
             time.sleep(chance.uniform(0, 0.06))
             starter.kill()
         settled = lambda: bool(keepers(host, life)) == entry(host, life).exists() and len(of(host, life)) <= 1  # noqa: E731
@@ -147,3 +147,53 @@ def test_stop_ends_sessions_and_whatever_hides(host: Host, life: int) -> None:
         assert of(host, life) == []
         assert session.wait(5) is not None, "the client's connection ended as well"
     assert not entry(host, life).exists()
+
+
+def test_a_stop_spares_the_same_number_in_a_container(host: Host, life: int) -> None:
+    """A uid of the host's is another user's in a pid namespace of somebody else's; a stray on the host is hers."""
+    sleep = ["/usr/bin/setpriv", f"--reuid={life}", f"--regid={life}", "--clear-groups", "/bin/sleep", "300"]
+    container = ["/usr/bin/unshare", "--fork", "--pid", "--kill-child", *sleep]
+    with host.spawn(sleep) as stray, host.spawn(container) as other:
+        wait_for(lambda: of(host, life).count("sleep") == 2, 5, "both")
+        host.jailctl("stop", "life")
+        stray.wait(5)
+        assert of(host, life) == ["sleep"] and other.poll() is None
+        os.kill(next(p.pid for p in host.processes() if p.name == "sleep" and life in p.uids), signal.SIGKILL)
+
+
+def test_a_stop_ends_a_jail_whose_record_was_lost(host: Host, life: int) -> None:
+    host.jailctl("start", "life")
+    entry(host, life).unlink()
+    host.jailctl("stop", "life")
+    assert of(host, life) == []
+
+
+def test_file_systems_below_the_hosts_usr_are_seen_too(host: Host, life: int) -> None:
+    """A /usr/local of its own would be an empty directory else. Read-only and without set-id, as all that is shown."""
+    script = "mkdir -p /usr/local/own; mount -t tmpfs none /usr/local/own; cp /bin/cat /usr/local/own/suid"
+    host.run(["/bin/sh", "-c", f"{script}; chmod 4755 /usr/local/own/suid; echo here > /usr/local/own/file"], check=True)
+    try:
+        host.jailctl("stop", "life")
+        options = "findmnt -no VFS-OPTIONS /usr/local/own"
+        seen = host.ssh("life", f"cat /usr/local/own/file; stat -c %U /usr/local/own/file; {options}; > /usr/local/own/x")
+        text, owner, flags = seen.stdout.split()
+        assert (text, owner) == ("here", "root")
+        assert {"ro", "nosuid", "nodev"} <= set(flags.split(","))
+        assert "Read-only file system" in seen.stderr
+    finally:
+        host.jailctl("stop", "life")
+        host.run(["/bin/umount", "/usr/local/own"], check=True)
+
+
+def test_start_keeps_a_jail_that_runs_already(host: Host, life: int) -> None:
+    host.jailctl("remove-user", "life", "--keep-home")
+    host.run(["/bin/rm", "-r", "/home/life"], check=True)
+    uid = user(host, "life", "linger=0")
+    with host.spawn(host.ssh_argv("life", "sleep 2")):
+        wait_for(lambda: keepers(host, uid) != [], 5, "the jail")
+        host.jailctl("start", "life")
+    wait_for(lambda: of(host, uid) == ["keeper"], 5, "the session is gone")
+    wait_for(lambda: "jailctl-watch" not in [p.name for p in host.processes()], 5, "its watcher is gone")
+    assert of(host, uid) == ["keeper"]
+    host.jailctl("stop", "life")
+    assert of(host, uid) == []

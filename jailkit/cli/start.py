@@ -32,7 +32,7 @@ def command(settings: Settings, names: tuple[str, ...]) -> None:
             was = runtime.running(paths, recipe.load(paths, name).uid)
             record = start.start(paths, name, forever=True)
             started.append({"name": name, "uid": record.uid, "pid": record.pid, "changed": was is None})
-            text = "started" if was is None else "runs already, as"
-            say(settings, f"{escape(name)}: {text} process {record.pid}")
+            text = "started" if was is None else "runs already"
+            say(settings, f"{escape(name)}: {text}, process {record.pid}; it stays until `jailctl stop {escape(name)}`")
     if settings.json:
         emit({"jails": started})

@@ -1,8 +1,7 @@
-"""What the hook runs, as root, for a login into a cold jail: ``python3 -I -S .../jailkit/jail/cold.py NAME``.
+"""What the hook runs, as root, for a login into a cold jail: ``python3 -I -S .../jail/cold.py NAME SERVICE ROOT``.
 
-Started by path and without site, so that nothing is imported but what starting needs. Exit status: 0 started, 3 no
-such jail,
-4 disabled, 1 anything else; the reason goes to the system log.
+Started by path and without site, so that nothing is imported but what starting needs. Exit status: 0 started, 3 no such
+jail, 4 disabled, 5 a PAM service that opens no session here, 1 anything else; the reason goes to the system log.
 """
 
 import os
@@ -12,14 +11,17 @@ import sys
 def main() -> int:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     from jailkit.errors import JailkitError
+    from jailkit.jail.recipe import load
     from jailkit.jail.start import start
     from jailkit.names import user_name
     from jailkit.paths import Paths
 
     os.umask(0o022)
     try:
-        name = user_name(sys.argv[1])
-        start(Paths(sys.argv[2] if len(sys.argv) > 2 else "/"), name)
+        name, service, paths = user_name(sys.argv[1]), sys.argv[2], Paths(sys.argv[3])
+        if service not in load(paths, name).services:
+            return 5  # else each run of a forbidden cron job would start a jail
+        start(paths, name)
     except JailkitError as error:
         _log(f"code={error.code} {error.message}")
         return {"missing.jail": 3, "jail.disabled": 4}.get(error.code, 1)

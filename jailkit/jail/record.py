@@ -97,9 +97,8 @@ class Record:
         """Raise ValueError unless ``data`` is a whole record."""
         if len(data) < _HEAD.size:
             raise ValueError("short record")
-        (magic, size, flags, uid, gid, pid, linger, start, userns, user, home, shell, sftp, path, cgroup, services,
-        image,
-         count, _) = _HEAD.unpack_from(data)  # fmt: skip
+        (magic, size, flags, uid, gid, pid, linger, start, userns,
+         user, home, shell, sftp, path, cgroup, services, image, count, _) = _HEAD.unpack_from(data)  # fmt: skip
         if magic != MAGIC or size != len(data) or size != _HEAD.size + 8 * count:
             raise ValueError("not an entry record of this version")
         return cls(

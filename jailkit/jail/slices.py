@@ -5,11 +5,13 @@ With systemd it is a scope in the user's own slice, made by systemd, which owns 
 from __future__ import annotations
 
 import os
+import time
 
 from ..errors import JailkitError
 from ..kernel import cgroup, proc
 
 _BUSCTL = "/usr/bin/busctl"
+_SECONDS = 5
 
 
 def systemd() -> bool:
@@ -18,8 +20,7 @@ def systemd() -> bool:
 
 
 def adopt(uid: int, pid: int) -> str:
-    """Put the keeper ``pid`` into its place. Return the ``cgroup.procs`` file that takes sessions, or "" where
-    systemd's
+    """Put the keeper ``pid`` into its place. Return the ``cgroup.procs`` file that takes sessions, or "" where systemd's
     PAM module does that (or nobody can). Raise ``host.systemd``."""
     if systemd():
         _scope(uid, pid)
@@ -46,10 +47,8 @@ def evict(uid: int) -> None:
         if not left:
             return
         for pid in left:
-            start = proc.start_time(pid)
-            fd = proc.open_same(pid, start) if start is not None else None
+            fd = proc.kill(pid, lambda pid: pid in cgroup.members(path) and proc.has_uid(pid, uid))
             if fd is not None:
-                proc.send(fd, 9)
                 proc.wait(fd, 1.0)
                 os.close(fd)
     raise JailkitError("busy.processes", f"processes of an earlier jail of uid {uid} do not end", f"ps -fu {uid}")
@@ -64,12 +63,19 @@ def _scope(uid: int, pid: int) -> None:
         "4", "PIDs", "au", "1", str(pid), "Slice", "s", f"user-{uid}.slice", "Description", "s", f"jail of user {uid}",
         "CollectMode", "s", "inactive-or-failed", "0",
     ]  # fmt: skip
-    child = os.posix_spawn(_BUSCTL, command, {"PATH": "/usr/bin:/bin", "LC_ALL": "C"})
-    _, status = os.waitpid(child, 0)
-    if status != 0:
-        raise JailkitError(
-            "host.systemd",
-            f"systemd did not take the keeper into user-{uid}.slice: busctl ended with "
-            f"{os.waitstatus_to_exitcode(status)}",
-            "systemctl status; journalctl -u systemd-logind",
-        )
+    end = time.monotonic() + _SECONDS
+    status = None
+    while time.monotonic() < end:
+        if status != 0:  # until it is taken: the scope of the jail before may be about to be collected ("unit exists")
+            child = os.posix_spawn(_BUSCTL, command, {"PATH": "/usr/bin:/bin", "LC_ALL": "C"})
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        # the call only queues a job: pid 1 of the jail must not be born before it is done
+        if status == 0 and proc.cgroup(pid).endswith(f"/jailctl-{uid}.scope"):
+            return
+        time.sleep(0.02 if status == 0 else 0.2)
+    what = "the job is not done" if status == 0 else f"busctl ended with {status}"
+    raise JailkitError(
+        "host.systemd",
+        f"systemd did not take the keeper into user-{uid}.slice within {_SECONDS} s: {what}",
+        "systemctl list-jobs; journalctl -u systemd-logind",
+    )

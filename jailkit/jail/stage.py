@@ -1,8 +1,7 @@
 """The stage: a jail's root as it is put together in the builder's private mount namespace.
 
 One tmpfs at the scratch mount point holds everything that is the jail's own for its lifetime (one superblock: each
-costs
-some 10 KiB); its directories are bound into the image, which is mounted below it, at ``root``:
+costs some 10 KiB); its directories are bound into the image, which is mounted below it, at ``root``:
 
     /run/jailctl/root          tmpfs            root  dev  tmp  vartmp  run  shm  top  masked
     /run/jailctl/root/root     the image, read-only, ids mapped
@@ -22,6 +21,9 @@ from .recipe import Recipe
 _PLAIN = mount.NOSUID | mount.NODEV
 _READ_ONLY = _PLAIN | mount.RDONLY
 
+_DIRECTORIES = {
+    "root": 0o755, "dev": 0o755, "tmp": 0o1777, "vartmp": 0o1777, "run": 0o755, "shm": 0o1777, "top": 0o755,
+}  # fmt: skip
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 _DEV_LINKS = {
     "ptmx": "pts/ptmx",
@@ -67,13 +69,13 @@ def build(paths: Paths, recipe: Recipe, userns: int) -> None:
     stage, root = paths.mount_point, inside(paths)
     tmpfs = mount.tmpfs(_PLAIN, source="tmpfs", size=str(recipe.tmp_bytes), nr_inodes="65536", mode="0755")
     mount.attach(tmpfs, stage)
-    for name, mode in (("root", 0o755), ("dev", 0o755), ("tmp", 0o1777), ("vartmp", 0o1777), ("run", 0o755), ("shm",
-    0o1777),
-                       ("top", 0o755)):  # fmt: skip
+    for name, mode in _DIRECTORIES.items():
         _own_directory(f"{stage}/{name}", recipe.base, mode)
     _idmapped(recipe.root, root, userns, _READ_ONLY, "the image")
     for path in recipe.binds:
         _idmapped(path, root + path, userns, _READ_ONLY, path)
+    for path in _mounted_below(recipe.binds):
+        _mapped_if_possible(path, root + path, userns)
     for name in recipe.files:
         _idmapped(
             f"{paths.jail(recipe.user)}/etc/{name}", f"{root}/etc/{name}", userns, _READ_ONLY | mount.NOEXEC, name
@@ -109,6 +111,22 @@ def _idmapped(source: str, target: str, userns: int, attributes: int, what: str)
                 "use ext4, xfs, btrfs or (Linux 6.3) tmpfs",
             ) from None
         raise OSError(error.errno, f"{what}: {error}") from None
+
+
+def _mounted_below(binds: list[str]) -> list[str]:
+    """Mount points below the host directories that are shown, such as a /usr/local on a file system of its own: the
+    clone of a mount has an empty directory there. In the order in which they were mounted."""
+    tops = tuple(f"{path}/" for path in binds)
+    return [point for _, point, _, _ in mount.table() if point.startswith(tops)]
+
+
+def _mapped_if_possible(source: str, target: str, userns: int) -> None:
+    """Where the file system cannot map ids (nfs; tmpfs before Linux 6.3), root's files there show as nobody's."""
+    try:
+        tree = mount.clone(source, _READ_ONLY, userns)
+    except OSError:
+        tree = mount.clone(source, _READ_ONLY)
+    mount.attach(tree, target)
 
 
 def _own_directory(path: str, owner: int, mode: int, group: int | None = None) -> None:

@@ -12,10 +12,8 @@
     write the entry record, tell the keeper "go"
 
 The keeper ends by itself when "go" does not come: a starter that is killed leaves nothing. All mounts belong to the
-builder's
-namespace and go with it. The inner process owns the user namespace because it has the user's uid when it makes it; it
-kept its
-capabilities across that change, so hosts that forbid users to make one allow it.
+builder's namespace and go with it. The inner process owns the user namespace because it has the user's uid when it
+makes it; it kept its capabilities across that change, so hosts that forbid users to make one allow it.
 """
 
 from __future__ import annotations
@@ -48,11 +46,19 @@ def start(paths: Paths, name: str, forever: bool = False) -> Record:
             raise JailkitError("jail.disabled", f"the jail of {name} is disabled: {recipe.disabled}")
         found = runtime.running(paths, recipe.uid)
         if found is not None and found.user == recipe.user:
-            return found
+            return _kept(paths, recipe, found) if forever else found
         slices.evict(recipe.uid)
         runtime.clear(paths, recipe.uid, recipe.user)
         runtime.prepare(paths, recipe.uid, recipe.gid, recipe.user)
         return _start(paths, recipe, forever)
+
+
+def _kept(paths: Paths, recipe: Recipe, record: Record) -> Record:
+    """A jail that runs already, made to outlive its last session: its watcher ends when it looks next."""
+    if record.linger != _FOREVER:
+        record.linger = _FOREVER
+        _publish(paths, recipe, record)
+    return record
 
 
 def _start(paths: Paths, recipe: Recipe, forever: bool) -> Record:
@@ -80,7 +86,11 @@ def _start(paths: Paths, recipe: Recipe, forever: bool) -> Record:
                 pass  # the builder failed and has ended it: its answer says why
             answer = _read(result)
         record = _record(recipe, _answer(recipe, answer), procs, forever)
-        _publish(paths, recipe, record)
+        try:
+            _publish(paths, recipe, record)
+        except JailkitError:
+            runtime.clear(paths, recipe.uid, recipe.user)
+            raise
         os.write(go, b"g")
         return record
     finally:
@@ -93,7 +103,6 @@ def _publish(paths: Paths, recipe: Recipe, record: Record) -> None:
     try:
         runtime.write_file(paths.record(recipe.uid), record.pack(), recipe.gid)
     except OSError as error:
-        runtime.clear(paths, recipe.uid, recipe.user)
         raise JailkitError(
             "io.record", f"cannot write {paths.record(recipe.uid)}: {error.strerror}", "df -h /run"
         ) from None

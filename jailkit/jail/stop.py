@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -72,13 +71,23 @@ def _own_ancestor(pid: int) -> bool:
 
 
 def _end_strays(uid: int, user: str, seconds: float) -> bool:
+    """What else has the uid, on the host or in a jail whose record was lost. The same number in somebody's container
+    is another user's."""
+    host = proc.namespace(os.getpid(), "pid")
+
+    def ours(pid: int) -> bool:
+        if pid == os.getpid() or not proc.has_uid(pid, uid):
+            return False
+        return proc.namespace(pid, "pid") == host or proc.maps_itself(pid, uid)
+
     found = False
     end = time.monotonic() + seconds
-    while pids := [pid for pid in proc.of_uid(uid) if pid != os.getpid()]:
+    while pids := [pid for pid in proc.of_uid(uid) if ours(pid)]:
         found = True
         for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            fd = proc.kill(pid, ours)
+            if fd is not None:
+                os.close(fd)
         if time.monotonic() > end:
             raise JailkitError(
                 "busy.processes",

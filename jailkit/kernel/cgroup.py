@@ -1,6 +1,5 @@
 """Control groups of a jail, where systemd does not keep them: cgroup v2, or the v1 pids hierarchy (older hosts, and
-test
-hosts whose controllers sit on v1). cgroups(7), Documentation/admin-guide/cgroup-v2.rst."""
+test hosts whose controllers sit on v1). cgroups(7), Documentation/admin-guide/cgroup-v2.rst."""
 
 from __future__ import annotations
 
@@ -58,11 +57,8 @@ def kill(path: str, seconds: float = 5.0) -> bool:
         if os.path.exists(f"{path}/cgroup.kill") and own not in members(path):
             put(f"{path}/cgroup.kill", "1")
         for pid in left:
-            start = proc.start_time(pid)
-            fd = proc.open_same(pid, start) if start is not None else None
+            fd = proc.kill(pid, lambda pid: pid in members(path))
             if fd is not None:
-                if pid in members(path):
-                    proc.send(fd, 9)
                 os.close(fd)
         if time.monotonic() > end:
             return False

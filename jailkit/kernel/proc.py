@@ -8,7 +8,7 @@ from .libc import syscall
 
 TYPE_CHECKING = False  # typing's own constant costs an import
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def start_time(pid: int) -> int | None:
@@ -62,6 +62,42 @@ def send(pidfd: int, number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def kill(pid: int, still: Callable[[int], bool]) -> int | None:
+    """SIGKILL to ``pid`` if ``still(pid)`` holds. It is asked after a pidfd was made: should the number have gone to
+    another process meanwhile, the signal goes to the one that has ended. Return the pidfd, to be waited for and closed
+    by the caller, or None if nothing was sent."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    if still(pid) and send(fd, 9):
+        return fd
+    os.close(fd)
+    return None
+
+
+def cgroup(pid: int) -> str:
+    """Control group of ``pid`` in the v2 hierarchy, or in systemd's own of a v1 host; "" if there is none
+    (cgroups(7), /proc/pid/cgroup)."""
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
+            rows = [line.rstrip("\n").split(":", 2) for line in file]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    found = {controllers: path for _, controllers, path in rows}
+    return found.get("name=systemd") or found.get("", "")
+
+
+def maps_itself(pid: int, uid: int) -> bool:
+    """Whether the user namespace of ``pid`` maps ``uid``, alone, to itself: so does that of a jail of ``uid``, unlike
+    the host's (which maps all) and those of other tools' containers (user_namespaces(7))."""
+    try:
+        with open(f"/proc/{pid}/uid_map", "rb") as file:
+            return any(line.split() == [b"%d" % uid, b"%d" % uid, b"1"] for line in file)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def wait(pidfd: int, seconds: float) -> bool:

@@ -142,7 +142,7 @@ def test_nothing_of_the_environment_reaches_the_start(caller: Caller, product: P
     assert "PATH=/usr/sbin:/usr/bin:/sbin:/bin" in lines
     assert "/" in lines
     opt = caller.lab.root / "opt/jailctl"
-    assert f"-I -S {opt}/lib/jailkit/jail/cold.py {USER} {caller.lab.root}" in lines
+    assert f"-I -S {opt}/lib/jailkit/jail/cold.py {USER} sshd {caller.lab.root}/" in lines
     assert {line.split(" -> ")[1] for line in lines if " -> " in line and "proc" not in line} == {
         "/dev/null",
         str(seen),

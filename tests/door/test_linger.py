@@ -158,17 +158,54 @@ def test_killed_watcher(caller: Caller) -> None:
     assert gone(lambda: cold(lab))
 
 
-def test_jail_started_for_a_refused_login_ends(caller: Caller, product: Path) -> None:
-    """Else each run of a forbidden cron job would leave one."""
+def test_a_refused_service_starts_no_jail(caller: Caller, product: Path) -> None:
+    """Else each run of a forbidden cron job would start one."""
     lab = caller.lab
     chill(lab)
+    refused(caller, {**OPEN, "PAM_SERVICE": "cron"}, "login.service-denied")
+    assert not warm(lab) and watchers(lab) == []
+
+
+def test_a_jail_started_for_a_refused_login_ends(lab: Lab, program: Path, product: Path) -> None:
+    """su with another shell is refused when the jail is up already."""
+    chill(lab)
+    lab.sessions.joinpath(str(os.getpid())).unlink(missing_ok=True)
     recipes.save(lab.paths, lab.recipe.but(linger=0))
     try:
-        refused(caller, {**OPEN, "PAM_SERVICE": "cron"}, "login.service-denied")
+        with Caller(lab, program, ["su", "-s", "/bin/sh", USER]) as caller:
+            refused(caller, {**OPEN, "PAM_SERVICE": "su"}, "login.shell-override")
         assert gone(lambda: not warm(lab))
         assert gone(lambda: watchers(lab) == [])
     finally:
         recipes.save(lab.paths, lab.recipe)
+
+
+def test_watchers_take_no_inotify_instance(caller: Caller) -> None:
+    """Root has 128 of them, and the host 10,000 jails; other services of root's need theirs."""
+    lab = caller.lab
+    lab.changed(linger=1)
+    assert caller.run(OPEN) == 0
+    (watcher,) = watchers(lab)
+    kinds = [os.readlink(f"/proc/{watcher}/fd/{fd}") for fd in os.listdir(f"/proc/{watcher}/fd")]
+    assert not [kind for kind in kinds if "inotify" in kind] and "anon_inode:[signalfd]" in kinds
+    assert caller.run(CLOSE) == 0
+    assert gone(lambda: cold(lab))
+
+
+def test_a_number_in_the_watch_file_that_means_another_process(caller: Caller, program: Path) -> None:
+    """It would be killed by the signal that a watcher takes as a poke."""
+    lab = caller.lab
+    lab.changed(linger=1)
+    assert caller.run(OPEN) == 0
+    file = Path(lab.paths.run_jail(UID), "watch")
+    whole = file.read_bytes()
+    time.sleep(0.1)  # a start time counts in hundredths of a second
+    with Caller(lab, program) as victim:
+        file.write_bytes(victim.pid.to_bytes(4, "little") + whole[4:])
+        assert caller.run(CLOSE) == 0
+        assert victim.child.poll() is None
+    for pid in watchers(lab):
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_watcher_costs_no_time(lab: Lab, program: Path) -> None:

@@ -19,7 +19,7 @@ from .world import Pair, in_jail, pair, sleeper
 pytestmark = pytest.mark.host
 USER = "partial"
 STRACE = ["/usr/bin/strace", "-f", "--seccomp-bpf", "-qq", "-e", "signal=none", "-o", "/root/trace"]
-COLD = ["/opt/jailctl/venv/bin/python3", "-I", "-S", "/opt/jailctl/lib/jailkit/jail/cold.py", USER]
+COLD = ["/opt/jailctl/venv/bin/python3", "-I", "-S", "/opt/jailctl/lib/jailkit/jail/cold.py", USER, "sshd", "/"]
 CALLS = (
     "unshare", "mount", "umount2", "pivot_root", "open_tree", "move_mount", "mount_setattr", "fsopen", "fsconfig",
     "fsmount", "setresuid", "setresgid", "setgroups", "capset", "prctl", "seccomp", "sethostname", "chdir", "mknodat",
@@ -63,7 +63,7 @@ class Start:
         """Ended, or started: then only the keeper is left."""
         if process.poll() is not None:
             return True
-        starters = [argv for argv, _ in self._processes() if argv[-2:] == tuple(COLD[-2:])]
+        starters = [argv for argv, _ in self._processes() if argv[-4:] == tuple(COLD[-4:])]
         return self._entry.exists() and len(starters) == 1  # strace itself
 
     def _processes(self) -> list[tuple[tuple[str, ...], tuple[int, ...]]]:

@@ -137,13 +137,14 @@ static void start_cold(void)
 {
 	static char python[] = ROOT "/opt/jailctl/venv/bin/python3";
 	static char program[] = ROOT "/opt/jailctl/lib/jailkit/jail/cold.py";
-	static char isolated[] = "-I", siteless[] = "-S", root[] = ROOT, name[40];
+	static char isolated[] = "-I", siteless[] = "-S", root[] = ROOT "/", name[40], from[48];
 	static char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin", lang[] = "LANG=C.UTF-8";
-	char *const argv[] = { python, isolated, siteless, program, name, root[0] != '\0' ? root : NULL, NULL };
+	char *const argv[] = { python, isolated, siteless, program, name, from, root, NULL };
 	char *const env[] = { path, lang, NULL };
 	int status = 0;
 
 	(void)snprintf(name, sizeof name, "%s", user);
+	(void)snprintf(from, sizeof from, "%s", service);
 	pid_t child = fork();
 	if (child < 0)
 		kernel("fork");
@@ -169,7 +170,11 @@ static void start_cold(void)
 		refuse("login.no-jail", "no such jail");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 4)
 		refuse("login.disabled", "the jail is disabled");
-	refuse("login.start-failed", "status %#x", (unsigned)status);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 5)
+		refuse("login.service-denied", "this service opens no session");
+	if (WIFEXITED(status))
+		refuse("login.start-failed", "exit status %d: see the line of jailctl-start", WEXITSTATUS(status));
+	refuse("login.start-failed", "ended by signal %d", WTERMSIG(status));
 }
 
 static bool listed(const char *list, const char *name)

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/inotify.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -19,6 +19,15 @@
 #include "hook.h"
 
 #define ENDED (-2) /* there is nothing to wait for any more */
+#define POKE SIGUSR1
+#define LONGEST 60000 /* ms between two looks at a jail in use, should a poke ever be lost */
+
+/* What the file "watch" holds: who has the lock on it. */
+struct watcher {
+	int32_t pid;
+	uint32_t pad;
+	uint64_t start;
+};
 
 /* Polls, as flock(2) knows no time limit and a login must have one. Held until the descriptor is closed. */
 int lock_jail(int dir, int seconds)
@@ -187,29 +196,64 @@ static int64_t look(int dir, uid_t uid, int own, int64_t *since, int *session)
 	return left;
 }
 
-/* The watcher: waits for the end of a session (of its process, as one that is killed closes nothing; or of its
- * record, as one that closes may live on) until there is none, then for `linger` seconds without a new one. */
+static void only_poke(sigset_t *set)
+{
+	(void)sigemptyset(set);
+	(void)sigaddset(set, POKE);
+}
+
+/* The watcher: waits for the end of a session (of its process, as one that is killed closes nothing; or for the poke of
+ * the hook that closes it, as one that closes may live on) until there is none, then for `linger` seconds without a new
+ * one. By signal, as root has 128 inotify instances (fs.inotify.max_user_instances) and the host 10,000 jails. */
 static _Noreturn void attend(int dir, uid_t uid, int own)
 {
-	char path[sizeof JAILS + 32], events[4096];
+	struct signalfd_siginfo poke;
 	int64_t since = -1, left;
-	int session = -1, changes = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	int session = -1;
+	sigset_t set;
 
-	(void)snprintf(path, sizeof path, "%s/%u/sessions", JAILS, uid);
-	if (changes < 0 || inotify_add_watch(changes, path, IN_MOVED_TO | IN_DELETE) < 0)
-		kernel("inotify");
+	only_poke(&set);
+	int pokes = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (pokes < 0)
+		kernel("signalfd");
 	while ((left = look(dir, uid, own, &since, &session)) != ENDED) {
-		struct pollfd on[] = { { .fd = changes, .events = POLLIN }, { .fd = session, .events = POLLIN } };
+		struct pollfd on[] = { { .fd = pokes, .events = POLLIN }, { .fd = session, .events = POLLIN } };
 
-		if (poll(on, 2, left > 86400000 ? 86400000 : (int)left) < 0 && errno != EINTR)
+		if (poll(on, 2, left < 0 || left > LONGEST ? LONGEST : (int)left) < 0 && errno != EINTR)
 			kernel("poll");
 		if (session >= 0)
 			close(session);
 		session = -1;
-		if (read(changes, events, sizeof events) > 0)
+		if (read(pokes, &poke, sizeof poke) > 0)
 			since = -1; /* somebody has been here */
 	}
 	_exit(0);
+}
+
+/* Whoever is watching looks again. A watcher that ended meanwhile needs no poke: it held the jail's lock then. */
+static void poke_watcher(int own)
+{
+	struct watcher who;
+	uint64_t start;
+	pid_t parent;
+
+	if (pread(own, &who, sizeof who, 0) != sizeof who || who.pid <= 1)
+		return;
+	int pidfd = (int)syscall(SYS_pidfd_open, who.pid, 0);
+	if (pidfd < 0)
+		return;
+	if (process_stat(who.pid, &parent, &start) && start == who.start)
+		(void)syscall(SYS_pidfd_send_signal, pidfd, POKE, NULL, 0);
+	close(pidfd);
+}
+
+static void write_down(int own, pid_t child)
+{
+	struct watcher who = { .pid = child };
+	pid_t parent;
+
+	if (!process_stat(child, &parent, &who.start) || pwrite(own, &who, sizeof who, 0) != sizeof who)
+		kernel("write watch");
 }
 
 /* One watcher a running jail: who holds the lock on its file is it. Called by each hook, as it may have been killed.
@@ -217,6 +261,8 @@ static _Noreturn void attend(int dir, uid_t uid, int own)
  * fork shares. */
 void watch(int dir, const struct record *record, int lock)
 {
+	sigset_t set;
+
 	if (record->linger == LINGER_FOREVER)
 		return;
 	int own = openat(dir, "watch", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -225,14 +271,21 @@ void watch(int dir, const struct record *record, int lock)
 	if (flock(own, LOCK_EX | LOCK_NB) != 0) {
 		if (errno != EWOULDBLOCK)
 			kernel("watch");
+		poke_watcher(own);
 		close(own);
 		return;
 	}
+	only_poke(&set);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0) /* before there is anybody to be poked */
+		kernel("sigprocmask");
 	pid_t child = fork();
 	if (child < 0)
 		kernel("fork");
-	if (child > 0)
+	if (child > 0) {
+		write_down(own, child); /* we hold the jail's lock: no other hook looks before it is there */
+		close(own);
 		return;
+	}
 	close(lock);
 	(void)alarm(0);
 	voice.verb = "failed to watch";
