@@ -156,6 +156,30 @@ def test_quickstart_leaves_what_is_somebody_elses(installed: Host) -> None:
     assert [path for path in after if path.startswith(("/home", "/etc/passwd", "/etc/shadow", "/opt"))] == []
 
 
+def test_quickstart_undo_leaves_what_an_administrator_made(newcomer: Host) -> None:
+    """A template and options of her own; a jail whose spec file is elsewhere for the moment; a demo of her own."""
+    h = newcomer
+    run(h, "quickstart")
+    (h.root / "etc/jailctl/templates/ours").mkdir()
+    (h.root / "etc/jailctl/templates/ours/template.toml").write_text("# ours\n")
+    h.jailctl("add-user", "alice", "--key", f"{h.key('alice')}.pub")
+    spec = h.root / "etc/jailctl/jails.d/alice.toml"
+    text = spec.read_text()
+    spec.unlink()
+    assert "other users" in run(h, "quickstart", "--undo")
+    done = h.run([f"{SRC}/install", "--undo"], env=ENV)
+    assert done.returncode != 0 and "jailctl remove-user alice" in done.stderr
+    assert (h.root / "home/alice").is_dir() and "demo" not in h.jailctl("list").stdout
+    spec.write_text(text)
+    h.jailctl("remove-user", "alice")
+    h.jailctl("add-user", "demo", "--key", f"{h.key('demo')}.pub")
+    assert "other users" in run(h, "quickstart", "--undo")
+    assert (h.root / "home/demo").is_dir()
+    h.jailctl("remove-user", "demo")
+    assert "other users" in run(h, "quickstart", "--undo"), "alice's ids were given out"
+    assert (h.root / "etc/jailctl/templates/ours/template.toml").read_text() == "# ours\n"
+
+
 def test_install_twice_and_undo(newcomer: Host) -> None:
     h = newcomer
     before = state(h)
