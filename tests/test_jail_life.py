@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import fcntl
 import os
 import random
 import signal
@@ -170,19 +171,30 @@ def test_a_stop_ends_a_jail_whose_record_was_lost(host: Host, life: int) -> None
 
 def test_file_systems_below_the_hosts_usr_are_seen_too(host: Host, life: int) -> None:
     """A /usr/local of its own would be an empty directory else. Read-only and without set-id, as all that is shown."""
-    script = "mkdir -p /usr/local/own; mount -t tmpfs none /usr/local/own; cp /bin/cat /usr/local/own/suid"
-    host.run(["/bin/sh", "-c", f"{script}; chmod 4755 /usr/local/own/suid; echo here > /usr/local/own/file"], check=True)
+    own = "/usr/local/own"
+    script = f"mkdir -p {own}; mount -t tmpfs none {own}; cp /bin/cat {own}/suid"
+    host.run(["/bin/sh", "-c", f"{script}; chmod 4755 {own}/suid; echo here > {own}/file"], check=True)
     try:
         host.jailctl("stop", "life")
-        options = "findmnt -no VFS-OPTIONS /usr/local/own"
-        seen = host.ssh("life", f"cat /usr/local/own/file; stat -c %U /usr/local/own/file; {options}; > /usr/local/own/x")
+        options = f"findmnt -no VFS-OPTIONS {own}"
+        seen = host.ssh("life", f"cat {own}/file; stat -c %U {own}/file; {options}; > {own}/x")
         text, owner, flags = seen.stdout.split()
         assert (text, owner) == ("here", "root")
         assert {"ro", "nosuid", "nodev"} <= set(flags.split(","))
         assert "Read-only file system" in seen.stderr
     finally:
         host.jailctl("stop", "life")
-        host.run(["/bin/umount", "/usr/local/own"], check=True)
+        host.run(["/bin/umount", own], check=True)
+
+
+def watched(host: Host, uid: int) -> bool:
+    """Whether the jail has a watcher: it holds the lock of that file as long as it lives."""
+    with (host.root / f"run/jailctl/jails/{uid}/watch").open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def test_start_keeps_a_jail_that_runs_already(host: Host, life: int) -> None:
@@ -193,7 +205,7 @@ def test_start_keeps_a_jail_that_runs_already(host: Host, life: int) -> None:
         wait_for(lambda: keepers(host, uid) != [], 5, "the jail")
         host.jailctl("start", "life")
     wait_for(lambda: of(host, uid) == ["keeper"], 5, "the session is gone")
-    wait_for(lambda: "jailctl-watch" not in [p.name for p in host.processes()], 5, "its watcher is gone")
+    wait_for(lambda: not watched(host, uid), 5, "its watcher is gone")
     assert of(host, uid) == ["keeper"]
     host.jailctl("stop", "life")
     assert of(host, uid) == []

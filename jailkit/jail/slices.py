@@ -20,8 +20,8 @@ def systemd() -> bool:
 
 
 def adopt(uid: int, pid: int) -> str:
-    """Put the keeper ``pid`` into its place. Return the ``cgroup.procs`` file that takes sessions, or "" where systemd's
-    PAM module does that (or nobody can). Raise ``host.systemd``."""
+    """Put the keeper ``pid`` into its place. Return the ``cgroup.procs`` file that takes sessions, or "" where
+    systemd's PAM module does that (or nobody can). Raise ``host.systemd``."""
     if systemd():
         _scope(uid, pid)
         return ""
