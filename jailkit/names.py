@@ -39,6 +39,20 @@ def template_name(text: str) -> str:
     return text
 
 
+def image_reference(text: str) -> str:
+    """Return ``text`` if it names an image: ``TEMPLATE`` or ``TEMPLATE:TAG``, the tag up to 48 of ``a-z 0-9 . _ -``,
+    first and last a letter or digit. Raise ``invalid.image-name``, ``invalid.template-name``."""
+    name, colon, tag = text.partition(":")
+    template_name(name)
+    if colon and not _fits(tag, 48, _LOWER + _DIGITS, _LOWER + _DIGITS + "._-", _LOWER + _DIGITS):
+        raise JailkitError(
+            "invalid.image-name",
+            f"{text!r} cannot name an image",
+            "use TEMPLATE or TEMPLATE:TAG, the tag up to 48 of a-z, 0-9, '.', '_', '-'",
+        )
+    return text
+
+
 def host_name(text: str) -> str:
     """Return ``text`` if it is one label of a host name (RFC 1123, up to 63). Raise ``invalid.host-name``."""
     if not _fits(text, 63, _LOWER + _DIGITS, _LOWER + _DIGITS + "-", _LOWER + _DIGITS):

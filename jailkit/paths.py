@@ -29,6 +29,10 @@ class Paths:
         self.var = self._at("var/lib/jailctl")
         self.images = self._at("var/lib/jailctl/images")
         self.tags = self._at("var/lib/jailctl/tags")
+        self.histories = self._at("var/lib/jailctl/histories")
+        self.contents = self._at("var/lib/jailctl/contents")
+        self.cache = self._at("var/lib/jailctl/cache")
+        self.logs = self._at("var/lib/jailctl/logs")
         self.jails = self._at("var/lib/jailctl/jails")
         self.uids = self._at("var/lib/jailctl/uids")
         self.state_db = self._at("var/lib/jailctl/state.db")
@@ -47,6 +51,30 @@ class Paths:
     def _at(self, relative: str) -> str:
         return os.path.join(self.root, relative)
 
+    # what belongs to one image; a digest is 64 hex digits, a tag comes from names.image_reference()
+
+    def tag(self, reference: str) -> str:
+        """A symbolic link to the image's directory: replacing it is what an update or a rollback does."""
+        return f"{self.tags}/{reference}"
+
+    def history(self, reference: str) -> str:
+        """Which images the tag has named, a line each."""
+        return f"{self.histories}/{reference}"
+
+    def image(self, digest: str) -> str:
+        return f"{self.images}/{digest}"
+
+    def image_root(self, digest: str) -> str:
+        """The directory that is a jail's ``/``."""
+        return f"{self.images}/{digest}/root"
+
+    def image_manifest(self, digest: str) -> str:
+        return f"{self.images}/{digest}/manifest.json"
+
+    def image_world(self, digest: str) -> str:
+        """One line that changes when the settings of jails on this image would (image/world.py)."""
+        return f"{self.images}/{digest}/world"
+
     # what belongs to one jail; `name` comes from names.user_name(), never straight from outside
 
     def spec(self, name: str) -> str:
@@ -62,6 +90,10 @@ class Paths:
     def recipe(self, name: str) -> str:
         """All that starting a cold jail reads (see jail/recipe.py)."""
         return f"{self.jails}/{name}/recipe"
+
+    def layer(self, name: str) -> str:
+        """What a jail with an "overlay" root has changed in it: ``upper`` and ``work`` of overlayfs."""
+        return f"{self.jails}/{name}/layer"
 
     def uid_mark(self, uid: int) -> str:
         """There as long as ``uid`` belongs to a jail: what systemd looks at before it starts a user manager."""

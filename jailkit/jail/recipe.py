@@ -1,9 +1,11 @@
 """The recipe: all that starting a cold jail reads.
 
 Provisioning resolves template and spec once and writes the result here (``jails/<name>/recipe``), so that a login
-needs no
-TOML, no JSON, no validation and no name service: on the login path each import costs milliseconds (``dataclasses`` 8,
-``json`` 3), so this is a plain class and a file of ``field value`` lines, a list's field once for each item.
+needs no TOML, no JSON, no validation and no name service: on the login path each import costs milliseconds
+(``dataclasses`` 8, ``json`` 3), so this is a plain class and a file of ``field value`` lines, a list's field once for
+each item.
+
+It names no image, but the tag that says which one it is now: an update of ten thousand jails moves one tag.
 """
 
 from __future__ import annotations
@@ -20,11 +22,14 @@ RANGE = 1024
 class Recipe:
     """What a jail is made of; every value has been validated by the spec.
 
-    base: first id of the jail's own range, :data:`RANGE` long. image: digest. root: the image's root directory.
-    network: "none" or "host". binds: host directories shown read-only at the same place. files: names below
-    ``jails/<name>/etc`` that are bound over the image's ``/etc/<name>``. tmp_bytes: size of the jail's own tmpfs.
-    linger: seconds after the last session, None: for ever. services: PAM services that may open a session.
-    path: PATH inside. sftp: the sftp server's path inside. disabled: why no login is possible, or "".
+    base: first id of the jail's own range, :data:`RANGE` long. template: the tag of its image. image: digest of the one
+    image that it is pinned to, or "" to follow the tag. world: what image/world.py says of the settings that this was
+    resolved from; an image of another world asks for a new recipe. level: "namespaces" or "chroot". mode of the root:
+    "readonly", "overlay" or "ephemeral"; writable: its directories that are the user's.
+    network: "none" or "host". connectors: host services that are let in. binds: host directories shown read-only at the
+    same place. files: names below ``jails/<name>/etc`` that are bound over the image's ``/etc/<name>``. tmp_bytes: size
+    of the jail's own tmpfs. linger: seconds after the last session, None: for ever. services: PAM services that may
+    open a session. path: PATH inside. sftp: the sftp server's path inside. disabled: why no login is possible, or "".
     """
 
     def __init__(
@@ -36,8 +41,13 @@ class Recipe:
         base: int,
         home: str,
         hostname: str,
-        image: str,
-        root: str,
+        template: str,
+        image: str = "",
+        world: str = "",
+        level: str = "namespaces",
+        mode: str = "readonly",
+        writable: list[str] | None = None,
+        connectors: list[str] | None = None,
         shell: str = "/bin/bash",
         network: str = "none",
         linger: int | None = 60,
@@ -50,7 +60,8 @@ class Recipe:
         disabled: str = "",
     ) -> None:
         self.user, self.uid, self.gid, self.base = user, uid, gid, base
-        self.home, self.hostname, self.image, self.root = home, hostname, image, root
+        self.home, self.hostname, self.template, self.image, self.world = home, hostname, template, image, world
+        self.level, self.mode, self.writable, self.connectors = level, mode, writable or [], connectors or []
         self.shell, self.network, self.linger, self.path, self.sftp = shell, network, linger, path, sftp
         self.services = ["sshd", "su", "su-l", "login", "jailctl"] if services is None else services
         self.binds = ["/usr"] if binds is None else binds
@@ -72,7 +83,7 @@ class Recipe:
         return f"Recipe({', '.join(f'{key}={value!r}' for key, value in vars(self).items())})"
 
 
-_LISTS = ("services", "binds", "files")
+_LISTS = ("services", "binds", "files", "writable", "connectors")
 _NUMBERS = ("uid", "gid", "base", "tmp_bytes")
 
 
@@ -121,6 +132,30 @@ def load(paths: Paths, name: str) -> Recipe:
         raise JailkitError(
             "invalid.recipe", f"{path} is damaged: {error}", f"jailctl add-user {name} writes it anew"
         ) from None
+
+
+def image(paths: Paths, recipe: Recipe) -> str:
+    """Digest of the image that the jail starts from now: the pinned one, or what its tag names. Raise
+    ``missing.image``."""
+    digest = recipe.image
+    if not digest:
+        try:
+            digest = os.path.basename(os.readlink(paths.tag(recipe.template)))
+        except OSError:
+            digest = ""
+    if not digest or not os.path.isdir(paths.image_root(digest)):
+        what = f"the image {digest[:12]} of {recipe.user} is missing" if digest else f"{recipe.template} has no image"
+        raise JailkitError("missing.image", what, f"jailctl image build {recipe.template}")
+    return digest
+
+
+def world(paths: Paths, digest: str) -> str:
+    """Of the settings that came with image ``digest`` (image/world.py); "" where that cannot be read."""
+    try:
+        with open(paths.image_world(digest), encoding="ascii") as file:
+            return file.read(128).strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def save(paths: Paths, recipe: Recipe) -> None:

@@ -47,19 +47,14 @@ def inside(paths: Paths) -> str:
 def check(paths: Paths, recipe: Recipe) -> None:
     """Refuse early, with a sentence, what the mounts would refuse with an errno; and refuse a root, a rendered file,
     a home or a bind below a directory that somebody else could swap: at each start, as a mode can change any day."""
-    if not os.path.isdir(recipe.root):
-        raise JailkitError(
-            "missing.image",
-            f"the image {recipe.image[:12]} of {recipe.user} is not at {recipe.root}",
-            f"jailctl setup builds it anew; then: jailctl add-user {recipe.user}",
-        )
     if not os.path.exists(paths.keeper):
         raise JailkitError("missing.keeper", f"{paths.keeper} is missing", "run ./install again")
     above = [os.path.dirname(path) for path in (recipe.home, *recipe.binds)]  # they themselves may be somebody else's
-    for path in (recipe.root, f"{paths.jail(recipe.user)}/etc", *dict.fromkeys(above)):
+    root = paths.image_root(recipe.image)
+    for path in (root, f"{paths.jail(recipe.user)}/etc", *dict.fromkeys(above)):
         require_root_owned_chain(path)
     top = "/" + recipe.home.split("/")[1]
-    if not os.path.isdir(recipe.root + top):
+    if not os.path.isdir(root + top):
         raise JailkitError("jail.home", f"the image has no {top} to hold {recipe.home}", "use a home below /home")
 
 
@@ -71,7 +66,7 @@ def build(paths: Paths, recipe: Recipe, userns: int) -> None:
     mount.attach(tmpfs, stage)
     for name, mode in _DIRECTORIES.items():
         _own_directory(f"{stage}/{name}", recipe.base, mode)
-    _idmapped(recipe.root, root, userns, _READ_ONLY, "the image")
+    _idmapped(paths.image_root(recipe.image), root, userns, _READ_ONLY, "the image")
     for path in recipe.binds:
         _idmapped(path, root + path, userns, _READ_ONLY, path)
     for path in _mounted_below(recipe.binds):

@@ -25,8 +25,8 @@ from ..errors import JailkitError
 from ..kernel import caps, mount, namespaces, proc, seccomp
 from ..kernel.libc import put, syscall
 from ..paths import Paths
+from . import images, runtime, slices, stage
 from . import recipe as recipes
-from . import runtime, slices, stage
 from .recipe import RANGE, Recipe
 from .record import FLAG_HOST_NETWORK, Record
 
@@ -38,19 +38,24 @@ def start(paths: Paths, name: str, forever: bool = False) -> Record:
 
     forever: it outlives its last session (``jailctl start``). Raise ``missing.jail``, ``missing.image``,
     ``missing.home``, ``jail.disabled``, ``jail.start``, ``unsafe.*``."""
-    recipe = recipes.load(paths, name)
-    runtime.prepare(paths, recipe.uid, recipe.gid, recipe.user)
-    with runtime.Locked(paths, recipe.uid):
-        recipe = recipes.load(paths, name)  # what it is now that nobody else can start or stop it
-        if recipe.disabled:
-            raise JailkitError("jail.disabled", f"the jail of {name} is disabled: {recipe.disabled}")
-        found = runtime.running(paths, recipe.uid)
-        if found is not None and found.user == recipe.user:
-            return _kept(paths, recipe, found) if forever else found
-        slices.evict(recipe.uid)
-        runtime.clear(paths, recipe.uid, recipe.user)
+    for _ in range(3):  # an update may come between a look at the image and the jail's lock
+        recipe = recipes.load(paths, name)
         runtime.prepare(paths, recipe.uid, recipe.gid, recipe.user)
-        return _start(paths, recipe, forever)
+        with runtime.Locked(paths, recipe.uid):
+            recipe = recipes.load(paths, name)  # what it is now that nobody else can start or stop it
+            if recipe.disabled:
+                raise JailkitError("jail.disabled", f"the jail of {name} is disabled: {recipe.disabled}")
+            found = runtime.running(paths, recipe.uid)
+            if found is not None and found.user == recipe.user:
+                return _kept(paths, recipe, found) if forever else found
+            slices.evict(recipe.uid)
+            runtime.clear(paths, recipe.uid, recipe.user)
+            runtime.prepare(paths, recipe.uid, recipe.gid, recipe.user)
+            with images.Held(paths, recipe) as digest:
+                if recipes.world(paths, digest) == recipe.world:
+                    return _start(paths, recipe.but(image=digest), forever)
+        images.refresh(paths, name)
+    raise JailkitError("busy.image", f"the image of {name} changes faster than its jail can start", "try again")
 
 
 def _kept(paths: Paths, recipe: Recipe, record: Record) -> Record:

@@ -21,7 +21,7 @@ from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
 from . import archive as archives
-from . import inspect, keys, layout, passwords, plan, refuse
+from . import inspect, keys, layout, passwords, plan, refuse, resolve
 from .apply import Applier, Boundary, Progress, locked, past_return
 from .info import JailInfo, info
 from .operations import KeepHome, Operation, WriteArchive, from_data
@@ -200,6 +200,17 @@ class Host:
                 "conflict.plan-aged", f"what is to be done to {plan.name} has changed meanwhile", "run it again"
             )
         return fresh
+
+    def refresh(self, name: str) -> None:
+        """Make recipe and files of ``name`` anew for the image that its template's tag names now. Nothing else of the
+        jail changes. Raise ``missing.jail``, ``missing.image``, ``busy.plan`` while it is being changed."""
+        with locked(self.paths, name, seconds=20):
+            row = self._row(name)
+            if row is None:
+                raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
+            if self.state.open_plan(name) is not None:
+                raise JailkitError("busy.plan", f"a change of {name} is not ended", f"jailctl add-user {name}")
+            resolve.refresh(self.paths, row)
 
     def recover(self, name: str | None = None, boundary: Boundary | None = None) -> list[str]:
         """Finish, or undo, every interrupted plan (or that of ``name``); return the names. One that another process is

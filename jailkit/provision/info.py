@@ -53,8 +53,12 @@ def info(paths: Paths, row: Row) -> JailInfo:
     except JailkitError as error:
         problem = error.message
     state = _state(paths, row, made, problem)
-    if state == "dormant" and made is not None and not os.path.isdir(made.root):
-        state, problem = "broken", f"its image {made.image[:12]} is missing"
+    image = ""
+    if made is not None:
+        try:
+            image = recipes.image(paths, made)
+        except JailkitError as error:
+            state, problem = ("broken" if state == "dormant" else state), error.message
     return JailInfo(
         name=row.name,
         state=state,
@@ -62,7 +66,7 @@ def info(paths: Paths, row: Row) -> JailInfo:
         gid=row.gid,
         base=row.base,
         template=str(row.spec.get("template", "")),
-        image=row.image,
+        image=image,
         home=row.home,
         hostname=made.hostname if made else "",
         shell=made.shell if made else "",

@@ -130,10 +130,9 @@ def _home(path: str) -> Home:
 def _files(paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None) -> str:
     if row is None or row.phase != "present":
         return "missing"
-    image = tagged or (row.image if row.spec.get("template") == spec.template else None)
-    if not image or not os.path.isdir(store.root(paths, image)):
+    if tagged is None:
         return "missing"
-    made, content = resolve.wanted(paths, template, spec, (row.uid, row.gid, row.base), row.home, image)
+    made, content = resolve.wanted(paths, template, spec, (row.uid, row.gid, row.base), row.home, tagged)
     return resolve.compare(paths, made, content)
 
 

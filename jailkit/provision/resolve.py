@@ -14,6 +14,7 @@ from ..spec.config import Config
 from ..spec.fields import linger_seconds
 from ..spec.jail import JailSpec
 from . import accounts, files
+from .state import Row
 
 SETTING_UP = "being set up"
 REMOVING = "being removed"
@@ -25,15 +26,16 @@ def home_of(spec: JailSpec, config: Config) -> str:
     return spec.home or f"{config.home_base}/{spec.user}"
 
 
-def recipe(spec: JailSpec, template: Template, ids: tuple[int, int, int], home: str, image: str, root: str) -> Recipe:
-    """What the template says, and over it what the spec says. ids: uid, gid, base. root: directory of the image.
+def recipe(spec: JailSpec, template: Template, ids: tuple[int, int, int], home: str, world: str) -> Recipe:
+    """What the template says, and over it what the spec says. ids: uid, gid, base. world: of the image.
 
     A jail file that is empty is not bound: the image's placeholder is as empty."""
     default = template.spec
     linger = default.linger if spec.linger is None else spec.linger
     return Recipe(
-        user=spec.user, uid=ids[0], gid=ids[1], base=ids[2], home=home, hostname=spec.host_name, image=image, root=root,
-        shell=spec.shell or default.shell, network=spec.network or default.network, linger=linger_seconds(linger),
+        user=spec.user, uid=ids[0], gid=ids[1], base=ids[2], home=home, hostname=spec.host_name,
+        template=spec.template, world=world, level=default.level, mode=default.root, writable=list(default.writable),
+        connectors=list(default.connectors), shell=spec.shell or default.shell, network=spec.network or default.network, linger=linger_seconds(linger),
         services=list(default.services), path=default.path, sftp=default.sftp, binds=list(default.binds),
         files=[], tmp_bytes=default.tmp_bytes, disabled="",
     )  # fmt: skip
@@ -65,7 +67,7 @@ def wanted(
     paths: Paths, template: Template, spec: JailSpec, ids: tuple[int, int, int], home: str, image: str
 ) -> tuple[Recipe, dict[str, bytes]]:
     """Recipe and files as they should be now; reads the account, its group's name and resolv.conf(5)."""
-    made = recipe(spec, template, ids, home, image, store.root(paths, image))
+    made = recipe(spec, template, ids, home, recipes.world(paths, image))
     account = accounts.find(spec.user)
     group = accounts.group_name(ids[1]) or spec.user
     text = _read_text("/etc/resolv.conf") if made.network == "host" else ""
@@ -97,6 +99,17 @@ def write(paths: Paths, made: Recipe, content: dict[str, bytes]) -> None:
         os.unlink(f"{top}/etc/{name}")
     recipes.save(paths, made)
     files.sync(top)
+
+
+def refresh(paths: Paths, row: Row) -> None:
+    """Recipe and files of the jail of ``row`` for the image that is current. Raise ``missing.image``."""
+    spec = JailSpec.model_validate(row.spec)
+    have = recipes.load(paths, row.name)
+    image = recipes.image(paths, have.but(template=spec.template))
+    made, content = wanted(
+        paths, store.template(paths, image), spec, (row.uid, row.gid, row.base), row.home, image
+    )
+    write(paths, made.but(disabled=have.disabled), content)
 
 
 def disable(paths: Paths, name: str, reason: str) -> None:

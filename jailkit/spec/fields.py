@@ -110,6 +110,9 @@ SearchPath = Annotated[str, AfterValidator(_search_path)]
 Size = Annotated[str, AfterValidator(_size)]
 Services = Annotated[list[str], AfterValidator(_services)]
 Network = Literal["none", "host"]
+Level = Literal["namespaces", "chroot"]
+RootMode = Literal["readonly", "overlay", "ephemeral"]
+Connector = Literal["dns", "mysql", "postgresql", "syslog"]
 Linger = Annotated[
     int | str,
     PlainValidator(_linger),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from .fields import (
+    Connector,
+    Level,
     Linger,
     Model,
     Network,
     PlainPath,
     Program,
+    RootMode,
     SearchPath,
     Services,
     Size,
@@ -21,6 +24,7 @@ from .fields import (
     plain_path,
     size_bytes,
 )
+from .source import CopySource, DebianSource, RunStep, TarSource
 
 _PATTERN = re.compile(r"/etc(/[A-Za-z0-9._@+*?-]+)+")
 # Never copied into an image, whatever a template says: secrets, and what only root's programs read. Prefixes, so that
@@ -65,12 +69,31 @@ class ImageSpec(Model):
 
 
 class TemplateSpec(Model):
-    """A template as its file says it; files/ and jail/ are read by image/."""
+    """A template as its file says it, with what it includes; files/ and jail/ are read by image/.
+
+    level "chroot": sshd's own sftp server in a ChrootDirectory, nothing else. root "overlay": what a jail changes in
+    ``writable`` directories is kept beside it; "ephemeral": until it stops. smoke: shell commands that must succeed in
+    a jail of a new image before any other jail gets it.
+    """
 
     name: TemplateName = Field(description="the name, as that of the folder")
     description: str = Field(description="one line for people", min_length=1, max_length=200)
-    source: Literal["host"] = Field(description='where programs come from: "host" shows the host\'s own /usr')
-    binds: list[PlainPath] = Field(default_factory=lambda: ["/usr"], description="host directories, shown read-only")
+    includes: list[TemplateName] = Field(default_factory=list, description="parts and templates that it builds on")
+    level: Level = Field(default="namespaces", description='how jails are confined: "namespaces", or "chroot" for sftp')
+    source: Literal["host", "copy", "debian", "tar"] = Field(
+        description='where programs come from: "host" shows the host\'s own /usr; "copy", "debian", "tar": see there'
+    )
+    copying: CopySource | None = Field(default=None, alias="copy", description='for source = "copy"')
+    debian: DebianSource | None = Field(default=None, description='for source = "debian"')
+    tar: TarSource | None = Field(default=None, description='for source = "tar"')
+    run: list[RunStep] = Field(default_factory=list, description="commands run in the image while it is built")
+    smoke: list[str] = Field(default_factory=list, description="commands that must succeed in a jail of a new image")
+    root: RootMode = Field(default="readonly", description='"readonly", or writable: "overlay" (kept), "ephemeral"')
+    writable: list[PlainPath] = Field(default_factory=list, description="directories of a writable root that are hers")
+    connectors: list[Connector] = Field(default_factory=list, description="host services that a jail may use")
+    binds: list[PlainPath] = Field(
+        default_factory=list, description='host directories, shown read-only; ["/usr"] for source = "host"'
+    )
     network: Network = Field(default="none", description='"none", or "host" for the host\'s own')
     linger: Linger = Field(default=60, description='seconds that a jail outlives its last session, or "forever"')
     services: Services = Field(
@@ -83,6 +106,44 @@ class TemplateSpec(Model):
     )
     sftp: Program = Field(default="/usr/lib/openssh/sftp-server", description="sftp server inside the jail")
     image: ImageSpec = Field(default_factory=ImageSpec, description="what the root holds")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _host_usr(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("source") == "host" and "binds" not in data:
+            return {**data, "binds": ["/usr"]}
+        return data
+
+    @model_validator(mode="after")
+    def _source_table(self) -> TemplateSpec:
+        tables = {"copy": self.copying, "debian": self.debian, "tar": self.tar}
+        for name, table in tables.items():
+            if table is not None and name != self.source:
+                raise ValueError(f"[{name}] is for source = {name!r}, but source is {self.source!r}")
+        if self.source in ("copy", "tar") and tables[self.source] is None:
+            raise ValueError(f"source = {self.source!r} needs a table [{self.source}]")
+        return self
+
+    @model_validator(mode="after")
+    def _root_mode(self) -> TemplateSpec:
+        if self.writable and self.root == "readonly":
+            raise ValueError('writable: needs root = "overlay" or "ephemeral"')
+        return self
+
+    @field_validator("smoke")
+    @classmethod
+    def _smoke(cls, items: list[str]) -> list[str]:
+        for item in items:
+            if not item or "\0" in item or len(item) > 4096:
+                raise ValueError("must be shell commands of 1 to 4096 bytes")
+        return items
+
+    @field_validator("connectors", "includes", "writable")
+    @classmethod
+    def _once(cls, items: list[str]) -> list[str]:
+        if len(set(items)) != len(items):
+            raise ValueError("name one twice")
+        return items
 
     @field_validator("binds")
     @classmethod

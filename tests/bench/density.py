@@ -42,7 +42,7 @@ def pss(pid: int) -> int:
 
 
 def main() -> None:
-    network, count, root, digest = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+    network, count, digest = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     paths = Paths()
     names = [f"dense{number}" for number in range(count)]
     for number, name in enumerate(names):
@@ -55,7 +55,7 @@ def main() -> None:
                 file.write(f"{name}\n")
         made = recipe.Recipe(
             user=name, uid=uid, gid=uid, base=1_000_000_000 + number * recipe.RANGE, home=home, hostname=name,
-            image=digest, root=root, network=network,
+            template="shell", image=digest, network=network,
         )  # fmt: skip
         recipe.save(paths, made)
     start.start(paths, names[0], forever=True)  # what the first of all costs is not one jail's

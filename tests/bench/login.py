@@ -174,7 +174,7 @@ class Bench:
         digest = shown["jail"]["image"]
         self.report["memory"] = []
         for network in ("none", "host"):
-            args = [network, str(self.args.jails), f"/var/lib/jailctl/images/{digest}/root", digest]
+            args = [network, str(self.args.jails), digest]
             row = json.loads(self._inside("density.py", args, "", timeout=900))
             self.report["memory"].append(row)
             print(f"\nidle jails, network {network}: {row['jails']} running, {row['kib_each']:.0f} KiB each in all, "

@@ -27,6 +27,7 @@ from jailkit.paths import Paths
 HERE = Path(__file__).resolve().parent
 DOOR = HERE.parents[1] / "jailkit/login/door"
 USER = "dora"
+IMAGE = "0" * 64
 UID = 1_600_000_000 + os.getpid()
 """Nobody else's: the end of a jail is the end of every process of its uid."""
 BASE = 1_700_000_000
@@ -221,8 +222,8 @@ class Lab(Ground):
             base=BASE,
             home=str(self.home),
             hostname=USER,
-            image="0" * 64,
-            root=str(root / "image"),
+            template="lab",
+            image=IMAGE,
             files=[],
             services=["sshd", "su", "su-l", "jailctl"],
             linger=None,
@@ -231,7 +232,7 @@ class Lab(Ground):
         recipes.save(self.paths, self.recipe)
 
     def _make_image(self) -> None:
-        image = self.root / "image"
+        image = Path(self.paths.image_root(IMAGE))
         for name in ("usr", "etc", "srv", "tmp", "var/tmp", "run", "dev", "proc"):
             (image / name).mkdir(parents=True)
         for name in ("bin", "sbin", "lib", "lib64"):

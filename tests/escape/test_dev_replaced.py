@@ -28,13 +28,13 @@ def image(_cells: Cells) -> Iterator[Path]:
     _cells.host.jailctl("stop", USER)
     recipe = _cells.host.root / f"var/lib/jailctl/jails/{USER}/recipe"
     text = recipe.read_text()
-    root = next(line.removeprefix("root ") for line in text.splitlines() if line.startswith("root "))
-    copy = _cells.host.root / "var/lib/jailctl/images/esccopy"
-    shutil.copytree(_cells.host.root / root[1:], copy, symlinks=True)
-    recipe.write_text(text.replace(f"root {root}\n", "root /var/lib/jailctl/images/esccopy\n"))
+    images = _cells.host.root / "var/lib/jailctl/images"
+    original, copy = images / _cells.host.image("shell"), images / "esccopy"
+    shutil.copytree(original, copy, symlinks=True)
+    recipe.write_text(text.replace("image \n", "image esccopy\n"))
     assert _cells.host.run(["/bin/su", USER, "-c", "id -un"]).stdout == f"{USER}\n"
     _cells.host.jailctl("stop", USER)
-    yield copy
+    yield copy / "root"
     recipe.write_text(text)
     shutil.rmtree(copy)
 

@@ -141,6 +141,10 @@ class Host(Ssh):
         memberships = [line.split(":") for line in (self.root / "etc/group").read_text().splitlines()]
         return uid, gid, sorted({gid} | {int(entry[2]) for entry in memberships if user in entry[3].split(",")})
 
+    def image(self, template: str) -> str:
+        """Digest of the image that the template's tag names."""
+        return os.path.basename(os.readlink(self.root / "var/lib/jailctl/tags" / template))
+
     def spawn(
         self,
         argv: Sequence[str],

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,8 +28,7 @@ class JailFiles(Operation):
     def apply(self, world: World) -> None:
         row = world.row()
         spec = JailSpec.model_validate(self.spec)
-        same = row.spec.get("template") == spec.template and os.path.isdir(store.root(world.paths, row.image))
-        image = store.tagged(world.paths, spec.template) or (row.image if same else None)
+        image = store.tagged(world.paths, spec.template)
         if image is None:
             raise JailkitError("missing.image", f"template {spec.template} has no image", "run this command again")
         template = load_template(world.paths, spec.template)
