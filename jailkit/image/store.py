@@ -172,7 +172,8 @@ def manifest(paths: Paths, digest: str) -> dict[str, Any]:
     plain = {key: value for key, value in body.items() if key != "digest"} if isinstance(body, dict) else {}
     if not plain or body.get("digest") != digest or canonical_digest(plain) != digest:
         raise _damaged(path, f"it is not the manifest of {digest[:12]}")
-    return body
+    found: dict[str, Any] = body
+    return found
 
 
 def _damaged(path: str, why: str) -> JailkitError:

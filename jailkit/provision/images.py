@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import JailkitError
 from ..image import build, cache, contents, scratch, store, tags
 from ..jail import recipe as recipes
+from ..jail import runtime
 from ..jail.record import read_record
 from ..kernel.beneath import remove_tree
 from ..paths import Paths
@@ -128,6 +129,31 @@ def _image(
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Running:
+    """A jail that runs in another image than it would start from now."""
+
+    name: str
+    uid: int
+    image: str
+
+
+def running_old(paths: Paths, references: Sequence[str]) -> list[Running]:
+    """Running jails of ``references`` (tags) that run in an older image. Reads the records of running jails only."""
+    found = []
+    for uid, image in sorted(_running(paths).items()):
+        record = runtime.running(paths, uid)
+        if record is None:
+            continue
+        try:
+            recipe = recipes.load(paths, record.user)
+            if recipe.template in references and recipes.image(paths, recipe) != image:
+                found.append(Running(record.user, uid, image))
+        except JailkitError:
+            continue
+    return found
+
+
 # -- prune
 
 
@@ -139,9 +165,7 @@ def prune(paths: Paths, everything: bool = False, dry_run: bool = False) -> Prun
     store.ready(paths)
     if not dry_run:
         scratch.clean(paths)
-    kept, doomed = [], []
-    for image in all_images(paths):
-        (kept if image.used or (image.before and not everything) else doomed).append(image.digest)
+    doomed = [image.digest for image in all_images(paths) if not _kept(image, everything)]
     removed = [digest for digest in doomed if dry_run or _remove(paths, digest, everything)]
     with contents.alone(paths) as alone:
         if not alone:
@@ -153,6 +177,10 @@ def prune(paths: Paths, everything: bool = False, dry_run: bool = False) -> Prun
         gone = _links(paths, removed) if dry_run else Counter[str]()
         count, freed = contents.sweep(paths, keep, gone, dry_run)
     return Pruned(tuple(removed), len(layers), count, freed)
+
+
+def _kept(image: Image, everything: bool) -> bool:
+    return image.used or bool(image.before and not everything)
 
 
 def _links(paths: Paths, digests: Sequence[str]) -> Counter[str]:
@@ -172,8 +200,7 @@ def _remove(paths: Paths, digest: str, everything: bool) -> bool:
     fd = os.open(paths.image(digest), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        image = one(paths, digest)
-        if image.used or (image.before and not everything):
+        if _kept(one(paths, digest), everything):
             return False
         gone = f"{paths.images}/{scratch.GONE}{digest}"
         os.rename(paths.image(digest), gone)
@@ -217,7 +244,7 @@ def update(paths: Paths, template: str, cache_too: bool = True, log: Log | None 
     return Update(template, made.digest, before, made.digest != before, made)
 
 
-def rollback(paths: Paths, reference: str, to: str | None = None) -> Update:
+def rollback(paths: Paths, reference: str, to: str | None = None, dry_run: bool = False) -> Update:
     """Let ``reference`` name the image that it named before, or ``to`` (a digest). Raise ``missing.image``."""
     now = tags.current(paths, reference)
     if now is None:
@@ -228,5 +255,6 @@ def rollback(paths: Paths, reference: str, to: str | None = None) -> Update:
             "missing.image", f"{reference} has named no other image that is still there",
             f"jailctl image show {reference}; jailctl image rollback {reference} --to DIGEST",
         )  # fmt: skip
-    tags.move(paths, reference, target, "rollback")
+    if not dry_run:
+        tags.move(paths, reference, target, "rollback")
     return Update(reference, target, now, target != now, None)

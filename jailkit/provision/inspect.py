@@ -27,7 +27,9 @@ def for_add(
     paths: Paths, config: Config, row: Row | None, spec: JailSpec, template: Template, image: str | None,
     password: str | None,
 ) -> Facts:  # fmt: skip
-    """What ``plan_add`` judges. template, image: see resolve.template. Raise ``invalid.spec``, ``unsafe.*`` where a file of ours cannot be read."""
+    """What ``plan_add`` judges. template, image: see resolve.template.
+
+    Raise ``invalid.spec``, ``unsafe.*`` where a file of ours cannot be read."""
     name = spec.user
     entry = accounts.find(name)
     have, marked = _spec(paths, name)

@@ -55,7 +55,8 @@ def recipe(spec: JailSpec, template: Template, ids: tuple[int, int, int], home: 
     return Recipe(
         user=spec.user, uid=ids[0], gid=ids[1], base=ids[2], home=home, hostname=spec.host_name,
         template=spec.template, world=world, level=default.level, mode=default.root, writable=list(default.writable),
-        connectors=list(default.connectors), shell=spec.shell or default.shell, network=spec.network or default.network, linger=linger_seconds(linger),
+        connectors=list(default.connectors), shell=spec.shell or default.shell,
+        network=spec.network or default.network, linger=linger_seconds(linger),
         services=list(default.services), path=default.path, sftp=default.sftp, binds=list(default.binds),
         files=[], tmp_bytes=default.tmp_bytes, disabled="",
     )  # fmt: skip
