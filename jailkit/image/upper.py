@@ -24,6 +24,7 @@ NEVER = ("/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp")
 """What lies below is of no image: each jail mounts its own there."""
 _SPARSE = 1 << 30
 _LONGEST = 4000
+_DEEPEST = 256
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _OURS = "trusted.overlay."
 _LABELS = ("security.selinux", "security.SMACK64", "security.ima", "security.evm")
@@ -75,7 +76,10 @@ class _Reader:
                     os.close(stack.pop()[0])
                     continue
                 below = self._entry(fd, base, name)
-                if below is not None:
+                if below is not None and len(stack) > _DEEPEST:
+                    os.close(below)
+                    self._drop(f"{base}/{name}"[:200], f"what lies below it: deeper than {_DEEPEST} directories")
+                elif below is not None:
                     stack.append((below, f"{base}/{name}", iter(sorted(os.listdir(below)))))
         finally:
             for fd, _, _ in stack:
