@@ -1,10 +1,10 @@
 """What an overlay's upper directory holds, as rows of a layer: what a ``run`` step, or a user, has changed in a root.
 
 The content is somebody else's: it is read on descriptors, through no link and across no mount, and nothing that it has
-for a name or a size may take root anywhere or keep it busy for ever. All becomes root's, modes are normalised (layer.py);
-devices, FIFOs, sockets, set-id bits and extended attributes do not come along, which is told. How overlayfs marks what
-is gone: Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories". Only its trusted.* attributes
-count: the user.* ones, which it has for mounts by users, anybody could set.
+for a name or a size may take root anywhere or keep it busy for ever. All becomes root's, modes are normalised
+(layer.py); devices, FIFOs, sockets, set-id bits and extended attributes do not come along, which is told. How overlayfs
+marks what is gone: Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories". Only its trusted.*
+attributes count: the user.* ones, which it has for mounts by users, anybody could set.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..errors import JailkitError

@@ -1,5 +1,5 @@
-"""Where a template's commands run: the steps that make a layer (``[[run]]``), and the smoke tests of a new image. Always
-in a throw-away jail (throwaway.py) on a root of what was built so far, never on the host."""
+"""Where a template's commands run: the steps that make a layer (``[[run]]``), and the smoke tests of a new image.
+Always in a throw-away jail (throwaway.py) on a root of what was built so far, never on the host."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from ..kernel.rootfs import PLAIN, READ_ONLY, own_directory
 from ..paths import Paths
 from ..spec.source import RunStep
 from ..spec.template import TemplateSpec
+from . import render, upper
 from .ids import BUILD_BASE
-from .layer import EPOCH
-from .throwaway import Order, Outcome, run as throw_away
+from .layer import EPOCH, Contents, Row
+from .template import Template, jail_entries
+from .throwaway import Order, Outcome
+from .throwaway import run as throw_away
 
 Log = Callable[[str], None]
 
@@ -37,22 +40,22 @@ _DIRECTORIES = {
 
 
 def run(
-    paths: Paths, lower: str, upper: str | None, step: RunStep, *, binds: Sequence[str] = (), log: Log,
+    paths: Paths, lower: str, changes: str | None, step: RunStep, *, binds: Sequence[str] = (), log: Log,
     seconds: float = RUN_SECONDS,
 ) -> None:  # fmt: skip
     """Run ``step`` as root of a throw-away jail whose root is the directory ``lower`` (all of it root's); what it
-    changes is in ``upper`` afterwards, an empty directory of ours on the file system that overlayfs may use, or is
+    changes is in ``changes`` afterwards, an empty directory of ours on the file system that overlayfs may use, or is
     dropped for None. On the disk that has ids of the build's range (ids.py); upper.py reads it.
 
     binds: host directories that are shown, read-only. log: gets each line that the command writes. Raise
     ``invalid.run-step`` when the command fails or takes too long, ``host.*``, ``jail.throw-away``, ``unsafe.path``."""
     stage = _ready(paths)
-    if upper is not None:
-        os.chown(upper, BUILD_BASE, BUILD_BASE)
-        os.chmod(upper, 0o755)
+    if changes is not None:
+        os.chown(changes, BUILD_BASE, BUILD_BASE)
+        os.chmod(changes, 0o755)
     resolver = _resolver() if step.network else None
     order = Order(
-        stage=lambda userns: _stage_run(stage, lower, upper, (userns, binds, resolver)),
+        stage=lambda userns: _stage_run(stage, lower, changes, (userns, binds, resolver)),
         root=f"{stage}/root", masked=f"{stage}/masked", argv=["/bin/sh", "-e", "-c", step.command],
         environment={
             "PATH": _PATH, "HOME": "/root", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive",
@@ -64,24 +67,36 @@ def run(
     try:
         outcome = throw_away(order, log)
     finally:
-        if upper is not None:
-            remove_tree(_work(upper))
+        if changes is not None:
+            remove_tree(_work(changes))
     _judge(outcome, step.command, "invalid.run-step", "the step", seconds)
 
 
-def smoke(
-    paths: Paths, root: str, spec: TemplateSpec, render: Callable[[dict[str, object], dict[str, object]], dict[str, bytes]],
-    log: Log, seconds: float = SMOKE_SECONDS,
-) -> None:  # fmt: skip
-    """Run the smoke tests of ``spec``, one after the other, each in a throw-away jail on the image's ``root`` as jails
-    of the template have it: an ordinary user without any right, an empty home, the template's binds and network.
+def layer_of(
+    paths: Paths, lower: str, place: str, step: RunStep, contents: Contents, log: Log, binds: Sequence[str] = ()
+) -> list[Row]:
+    """What ``step`` makes of ``lower`` (see :func:`run`), as rows; what of it no image has is told to ``log``. place: a
+    directory of ours on the file system of the images, without an ``upper``."""
+    made = f"{place}/upper"
+    os.mkdir(made, 0o700)
+    run(paths, lower, made, step, binds=binds, log=log)
+    found = upper.read(made, contents, BUILD_BASE)
+    for line in found.warnings():
+        log(f"left out: {line}")
+    return found.rows
 
-    render: the jail's own ``/etc`` files for a user and a jail (template.jail_entries). seconds: for each command.
-    Raise ``invalid.smoke-test`` with the command, its status and what it wrote last; ``host.*``, ``jail.*``."""
-    stage = _ready(paths)
-    user: dict[str, object] = {**_SMOKE, "shell": spec.shell}
-    files = render(user, {"hostname": "smoke", "network": spec.network})
+
+def smoke(paths: Paths, root: str, template: Template, log: Log, seconds: float = SMOKE_SECONDS) -> None:
+    """Run the smoke tests of ``template``, one after the other, each in a throw-away jail on the image's ``root`` as
+    jails of the template have it: an ordinary user without any right, an empty home, the template's binds and network.
+
+    seconds: for each command. Raise ``invalid.smoke-test`` with the command, its status and what it wrote last;
+    ``host.*``, ``jail.throw-away``, ``unsafe.path``."""
+    stage, spec = _ready(paths), template.spec
     network = spec.network == "host"
+    dns = render.dns_lines((_resolver() if network else b"").decode(errors="replace"))
+    user = {**_SMOKE, "shell": spec.shell}
+    files = jail_entries(template, user, {"hostname": "smoke", "network": spec.network}, dns)
     for command in spec.smoke:
         log(f"smoke test: {_short(command)}")
         order = Order(
@@ -126,8 +141,8 @@ def _resolver() -> bytes:
         return b""
 
 
-def _work(upper: str) -> str:
-    return f"{os.path.dirname(upper)}/{os.path.basename(upper)}.work"
+def _work(changes: str) -> str:
+    return f"{changes}.work"
 
 
 # -- the stage: in the builder's mount namespace
@@ -140,7 +155,7 @@ def _tmpfs(stage: str, **options: str) -> None:
     rootfs.empty_file(f"{stage}/masked")
 
 
-def _stage_run(stage: str, lower: str, upper: str | None, how: tuple[int, Sequence[str], bytes | None]) -> None:
+def _stage_run(stage: str, lower: str, changes: str | None, how: tuple[int, Sequence[str], bytes | None]) -> None:
     """A root of three or four layers: what is needed to mount things on where the image has nothing (``below``), the
     image (``lower``), what it must not have (``above``: a link at /etc/resolv.conf), and the upper."""
     userns, binds, resolver = how
@@ -152,7 +167,7 @@ def _stage_run(stage: str, lower: str, upper: str | None, how: tuple[int, Sequen
     if resolver is not None:
         layers = _place_for_resolver(stage, layers)
     _own_all(f"{stage}/below")
-    mount.attach(rootfs.overlay(layers, *_layer(stage, upper)), f"{stage}/root")
+    mount.attach(rootfs.overlay(layers, *_layer(stage, changes)), f"{stage}/root")
     root = os.open(f"{stage}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _mounts(stage, root, list(binds), userns)
@@ -162,16 +177,16 @@ def _stage_run(stage: str, lower: str, upper: str | None, how: tuple[int, Sequen
         os.close(root)
 
 
-def _layer(stage: str, upper: str | None) -> tuple[str, str]:
+def _layer(stage: str, changes: str | None) -> tuple[str, str]:
     """Upper and work, on one mount: the caller's, or the stage's own."""
     layer = f"{stage}/layer"
-    if upper is None:
+    if changes is None:
         own_directory(f"{layer}/upper", BUILD_BASE, 0o755)
         own_directory(f"{layer}/work", 0, 0o700)
         return f"{layer}/upper", f"{layer}/work"
-    os.mkdir(_work(upper), 0o700)
-    mount.attach(mount.clone(os.path.dirname(upper), PLAIN), layer)
-    return f"{layer}/{os.path.basename(upper)}", f"{layer}/{os.path.basename(_work(upper))}"
+    os.mkdir(_work(changes), 0o700)
+    mount.attach(mount.clone(os.path.dirname(changes), PLAIN), layer)
+    return f"{layer}/{os.path.basename(changes)}", f"{layer}/{os.path.basename(_work(changes))}"
 
 
 def _place_for_resolver(stage: str, layers: list[str]) -> list[str]:
@@ -224,9 +239,9 @@ def _stage_smoke(stage: str, image: str, spec: TemplateSpec, files: dict[str, by
         mount.attach(tree, f"{stage}/root")
     else:
         mount.attach(tree, f"{stage}/lower")
-        (upper, work), user = _layer(stage, None), BUILD_BASE + _SMOKE_UID
-        rootfs.give(upper, f"{stage}/lower", spec.writable, BUILD_BASE, user, user)
-        mount.attach(rootfs.overlay([f"{stage}/lower"], upper, work), f"{stage}/root")
+        (changes, work), user = _layer(stage, None), BUILD_BASE + _SMOKE_UID
+        rootfs.give(changes, f"{stage}/lower", spec.writable, BUILD_BASE, user, user)
+        mount.attach(rootfs.overlay([f"{stage}/lower"], changes, work), f"{stage}/root")
     root = os.open(f"{stage}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _mounts(stage, root, spec.binds, userns)

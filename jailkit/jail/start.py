@@ -219,7 +219,7 @@ def _first(paths: Paths, recipe: Recipe, go: int, keeper: int) -> None:
     os.dup2(null, 1)
     os.dup2(null, 2)
     caps.drop_all()
-    seccomp.install(_filter(recipe))  # the tenant may trace its keeper: it must not find a process with more rights there
+    seccomp.install(_filter(recipe))  # the tenant may trace its keeper: it must find no process with more rights there
     os.execve(keeper, ["keeper"], {})
 
 

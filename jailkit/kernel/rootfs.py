@@ -139,7 +139,9 @@ def _give(tree: Tree, name: str, lower: str, ids: tuple[int, int, int], hers: bo
     base, uid, gid = ids
     status = _status(f"{lower}/{name}")
     if status is not None and not stat.S_ISDIR(status.st_mode):
-        raise JailkitError("invalid.writable", f"the image's /{name} is no directory", "see 'writable' in template.toml")
+        raise JailkitError(
+            "invalid.writable", f"the image's /{name} is no directory", "see 'writable' in template.toml"
+        )
     owner, group = (uid, gid) if hers else (base, base)
     mode = 0o755 if status is None or hers else stat.S_IMODE(status.st_mode)
     try:
