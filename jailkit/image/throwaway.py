@@ -73,6 +73,7 @@ def run(order: Order, log: Callable[[str], None]) -> Outcome:
     report, report_in = os.pipe2(os.O_CLOEXEC)
     output, output_in = os.pipe2(os.O_CLOEXEC)
     go_out, go = os.pipe2(os.O_CLOEXEC)
+    os.fchown(output_in, BUILD_BASE + order.uid, BUILD_BASE + order.gid)  # or it could not open its own /dev/stderr
     caller = os.getpid()
     builder = os.fork()
     if builder == 0:
