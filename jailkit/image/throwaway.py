@@ -36,6 +36,7 @@ TAIL = 20
 """How many of the last lines are kept for an error."""
 _LINE = 4096
 _LINES = 200_000
+_CLOEXEC = 4
 
 
 @dataclass(frozen=True)
@@ -297,12 +298,7 @@ def _first(order: Order, report: int, output: int, armed: int, go: int) -> None:
         os._exit(1)
     command = os.fork()
     if command == 0:
-        try:
-            _execute(order, output)
-        except OSError as error:
-            os.write(1, f"{order.argv[0]}: {error.strerror}\n".encode())
-        finally:
-            os._exit(127)
+        _child(report, lambda: _execute(order, output))
     os.close(output)
     while True:
         pid, status = os.wait()
@@ -320,10 +316,13 @@ def _execute(order: Order, output: int) -> None:
     os.dup2(output, 2)
     os.chdir("/")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the host's core_pattern is not for what crashes here
-    syscall("close_range", 3, 0x7FFFFFFF, 0)
+    syscall("close_range", 3, 0x7FFFFFFF, _CLOEXEC)
     if order.uid:
-        caps.become(order.uid, order.gid)
+        caps.become(order.uid, order.gid, keep_caps=True)  # they go next, and are read back there
     caps.keep_only(order.kept)
     seccomp.install(order.filter)
     os.chdir(order.cwd)
-    os.execve(order.argv[0], list(order.argv), order.environment)
+    try:
+        os.execve(order.argv[0], list(order.argv), order.environment)
+    except OSError as error:
+        raise JailkitError("invalid.image", f"{order.argv[0]} cannot be run there: {error.strerror}") from None

@@ -163,6 +163,7 @@ def _stage_run(stage: str, lower: str, changes: str | None, how: tuple[int, Sequ
     mount.attach(rootfs.idmapped(lower, userns, READ_ONLY, "the image"), f"{stage}/lower")
     for path in ("proc", "dev", "tmp", "var/tmp", "run", "etc", *(bind.lstrip("/") for bind in binds)):
         os.makedirs(f"{stage}/below/{path}", 0o755, exist_ok=True)
+    os.mkdir(f"{stage}/below/root", 0o700)  # where HOME is
     layers = [f"{stage}/lower", f"{stage}/below"]
     if resolver is not None:
         layers = _place_for_resolver(stage, layers)
