@@ -3,9 +3,9 @@
 A path is added as the host has it: the links that it passes are links in the image, too, and what they lead to comes
 along. Then each file that was added is examined, until nothing new turns up. Nothing is executed.
 
-What somebody named, what a named program needs, and programs in a directory of PATH must be complete: else it is a
-problem. What comes along with a package or a directory (plugins, examples, foreign objects) may ask for what the host has
-not: it works no better there. Such a finding is a line of the log."""
+What somebody named, what that needs, and programs in a directory of PATH must be complete: else it is a problem. What
+comes along with a package or a directory (plugins, examples, foreign objects) may ask for what the host has not: it
+works no better there. Such a finding is a line of the log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ _DATA = ("/usr/share/doc/", "/usr/lib/debug/", "/usr/share/man/")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Why something is in the image. where: key of the template; name: what stands there; required: must be complete."""
+    """Why something is in the image. where: key of the template; name: what stands there; required: must be complete.
+    """
 
     where: str
     name: str
@@ -58,17 +59,19 @@ class Closure:
     # -- adding
 
     def add(self, path: str, origin: Origin) -> Found | None:
-        """A path with the links on its way, what it leads to, and all that this needs. A directory comes without what is
-        in it. None if that failed, which is noted."""
+        """A path with the links on its way, what it leads to, and later all that this needs. A directory comes without
+        what is in it. None if that failed, which is noted."""
         try:
             found = self.tree.resolve(path)
             mode = stat.S_IFMT(found.status.st_mode)
             if mode not in (stat.S_IFREG, stat.S_IFDIR):
                 raise Refused(f"leads to {found.path}, which is a device, a socket or a FIFO")
         except FileNotFoundError:
-            return self._not_added(origin, path, f"{path} is not on this host")
+            self._not_added(origin, path, f"{path} is not on this host")
+            return None
         except Refused as refused:
-            return self._not_added(origin, path, f"{path} {refused}")
+            self._not_added(origin, path, f"{path} {refused}")
+            return None
         self._links(found.links)
         for directory in found.directories:
             self._directory(directory)
@@ -140,7 +143,7 @@ class Closure:
                     stack.append(found.path)
 
     def _broad(self, found: Found) -> bool:
-        """Whether a link leads to a directory of the whole system, such as /usr/lib: the link is copied, not all that."""
+        """Whether a link leads to a directory of the whole system, such as /usr/lib: the link comes, not all that."""
         return bool(found.links) and (found.path.count("/") < 3 or found.path.endswith("-linux-gnu"))
 
     def add_package(self, paths: list[str], origin: Origin) -> None:
@@ -153,11 +156,12 @@ class Closure:
                 gone += 1
                 continue
             found = self.add(path, origin)
-            if found is not None and stat.S_ISDIR(found.status.st_mode):
-                if self.tree.is_link(path) and not self._broad(found):
-                    self._walk(found.path, origin)
+            if found is None or not stat.S_ISDIR(found.status.st_mode):
+                continue
+            if self.tree.is_link(path) and not self._broad(found):
+                self._walk(found.path, origin)
         if gone:
-            self._log(f"{origin.where}: {origin.name}: {gone} of {len(paths)} files of the package are not on this host")
+            self._log(f"{origin.where}: {origin.name}: {gone} of its {len(paths)} files are not on this host")
 
     def has(self, path: str) -> bool:
         """Whether what ``path`` leads to was added."""
@@ -232,6 +236,9 @@ class Closure:
             self._needs(path, found, origin)
         elif found is not None:
             self._libraries.append((path, found, origin))
+            beside = f"{os.path.dirname(path)}/{found.soname}"
+            if origin.where == "copy.extra" and found.soname and self.tree.leads_to_file(beside):
+                self.add(beside, origin)  # dlopen(3) asks for libx.so.1, the administrator named libx.so.1.2
 
     def _script(self, path: str, origin: Origin) -> None:
         with self.tree.open(path) as file:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from elftools.common.exceptions import ELFError
 from elftools.elf.dynamic import Dynamic
 from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import InterpSegment
 
 MAGIC = b"\x7fELF"
 _NODEFLIB = 0x800  # DF_1_NODEFLIB of DT_FLAGS_1 (elf.h)
@@ -52,25 +53,24 @@ def _read(file: ELFFile) -> Object:
     interpreter = ""
     dynamic: Dynamic | None = None
     for segment in file.iter_segments():
-        if segment["p_type"] == "PT_INTERP":
+        if isinstance(segment, InterpSegment):
             interpreter = _text(segment.get_interp_name())
         elif segment["p_type"] == "PT_DYNAMIC":
             # not pyelftools' DynamicSegment: that one reads all section headers to find the string table
             dynamic = Dynamic(file.stream, file, None, segment["p_offset"], segment["p_filesz"] == 0)
     if dynamic is None:
         return Object(machine, interpreter)
-    needed, texts, flags = [], {"DT_RPATH": "", "DT_RUNPATH": "", "DT_SONAME": ""}, 0
+    texts: dict[str, list[str]] = {"DT_NEEDED": [], "DT_RPATH": [], "DT_RUNPATH": [], "DT_SONAME": []}
+    flags = 0
     for tag in dynamic.iter_tags():
         kind = tag.entry.d_tag
-        if kind == "DT_NEEDED":
-            needed.append(_text(tag.needed))
-        elif kind in texts:
-            texts[kind] = _text(getattr(tag, kind[3:].lower()))
+        if kind in texts:
+            texts[kind].append(_text(getattr(tag, kind[3:].lower())))
         elif kind == "DT_FLAGS_1":
             flags = tag.entry.d_val
-    runpath = texts["DT_RUNPATH"]
-    rpath = "" if runpath else texts["DT_RPATH"]
-    return Object(machine, interpreter, tuple(needed), rpath, runpath, texts["DT_SONAME"], bool(flags & _NODEFLIB))
+    needed = tuple(texts.pop("DT_NEEDED"))
+    rpath, runpath, soname = ("".join(found[-1:]) for found in texts.values())
+    return Object(machine, interpreter, needed, "" if runpath else rpath, runpath, soname, bool(flags & _NODEFLIB))
 
 
 def _text(value: str | bytes) -> str:

@@ -9,13 +9,13 @@ import re
 from .hosttree import HostTree
 
 _MODULES = ("libnss_files.so.2", "libnss_dns.so.2", "libnss_compat.so.2", "libgcc_s.so.1")
-"""Those of nsswitch.conf(5) that ask nobody but files and DNS; pthread_exit(3) opens the last. libnss_resolve and others
-that ask a daemon of the host are for ``extra``."""
+"""Those of nsswitch.conf(5) that ask nobody but files and DNS; pthread_exit(3) opens the last. libnss_resolve and
+others that ask a daemon of the host are for ``extra``."""
 
 
 def companions(library: str) -> list[str]:
-    """Paths that belong to the libc.so.6 at ``library``: modules beside it, and the directory of iconv(3)'s modules with
-    gconv-modules, their cache, and the libraries that only they need."""
+    """Paths that belong to the libc.so.6 at ``library``: modules beside it, and the directory of iconv(3)'s modules
+    with gconv-modules, their cache, and the libraries that only they need."""
     top = os.path.dirname(library)
     return [*(f"{top}/{name}" for name in _MODULES), f"{top}/gconv"]
 

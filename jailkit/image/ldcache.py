@@ -2,9 +2,10 @@
 
 The loader of glibc does not read ld.so.conf: ldconfig(8) does, and writes what it finds into this cache. The host's
 cache names what the image has not, and its order is that of the host's packages; to run ldconfig would be to execute.
-A link in a default directory instead would not do: it changes what $ORIGIN means, and it cannot stand where the default
-directory has a library of that name. So the cache is written here, with an entry for each library that the host's loader
-finds through it alone, and none where an image has no such library: default directories are searched without it.
+A link in a default directory instead would not do: it changes what $ORIGIN means, and it cannot stand where the
+default directory has a library of that name. So the cache is written here, with an entry for each library that the
+host's loader finds through it alone, and none where an image has no such library: default directories are searched
+without it.
 
 The format is the one that every glibc since 2.2 reads (glibc, sysdeps/generic/dl-cache.h: struct cache_file_new and
 file_entry_new); a test has ldconfig read it, and the loader."""

@@ -2,11 +2,11 @@
 
 glibc's: the DT_RPATH of who asks and of who asked for that one, up to the program; the DT_RUNPATH of who asks; what
 ldconfig(8) found in the directories of ld.so.conf, in their order; the default directories. In each directory the
-subdirectories glibc-hwcaps/* come first; which one is for the CPU that runs it, so an image has all of them. A name that is
-loaded already is not searched again. musl's: rpath and runpath alike, then its own list.
+subdirectories glibc-hwcaps/* come first; which one is up to the CPU that runs it, so an image has all of them. A name
+that is loaded already is not searched again. musl's: rpath and runpath alike, then its own list.
 
-Not read, as no Debian package has it: LD_LIBRARY_PATH, DT_AUXILIARY and DT_AUDIT, the subdirectories tls/ and haswell/ of glibc
-before 2.37, and elements of a path that are relative to whatever directory the program is started in."""
+Left out: LD_LIBRARY_PATH; DT_AUXILIARY, DT_AUDIT and the subdirectories tls/ and haswell/ of glibc before 2.37, which no
+Debian package uses; elements of a path that are relative to the directory a program is started in."""
 
 from __future__ import annotations
 
@@ -239,17 +239,20 @@ def _fill(text: str, values: dict[str, str]) -> str:
     return _TOKEN.sub(lambda match: values[match[1] or match[2]], text)
 
 
-def ld_so_conf(tree: HostTree, path: str = "/etc/ld.so.conf", depth: int = 8) -> tuple[list[str], list[str]]:
-    """Directories that ldconfig(8) looks into, in order, and the files that name them. Raise Refused."""
+def ld_so_conf(
+    tree: HostTree, path: str = "/etc/ld.so.conf", above: tuple[str, ...] = ()
+) -> tuple[list[str], list[str]]:
+    """Directories that ldconfig(8) looks into, in order, and the files that name them; ``above``: those that include
+    ``path``, which it does not read again. Raise Refused."""
     directories: list[str] = []
     files = [path]
     for line in tree.text(path).splitlines():
         words = line.partition("#")[0].split()
-        if words and words[0] == "include" and depth:
+        if words and words[0] == "include":
             for pattern in words[1:]:
                 absolute = pattern if pattern.startswith("/") else f"{os.path.dirname(path)}/{pattern}"
-                for found in sorted(tree.glob(absolute)):
-                    inner = ld_so_conf(tree, found, depth - 1)
+                for found in tree.glob(absolute):
+                    inner = ld_so_conf(tree, found, (*above, path)) if found not in (*above, path) else ([], [])
                     directories += inner[0]
                     files += inner[1]
         elif words and words[0].startswith("/"):

@@ -45,7 +45,7 @@ class Database:
         self._diverted = {lines[at]: (lines[at + 1], lines[at + 2]) for at in range(0, len(lines) - 2, 3)}
 
     def files(self, name: str) -> list[str] | None:
-        """Paths of an installed package, as its list has them and diversions(dpkg-divert(1)) move them: directories, too.
+        """Paths of an installed package, directories too, as its list has them and as dpkg-divert(1) moved them.
         None if it is not installed. Where it is for several architectures, the host's own is meant."""
         here = [found for found in self.packages if found.name == name]
         here.sort(key=lambda found: (found.architecture not in (self.native, "all"), found.architecture))
@@ -61,7 +61,7 @@ class Database:
         return path if owner == name else place  # the diverting package has its own file at the old place
 
     def alternatives(self) -> list[str]:
-        """Links such as /usr/bin/editor, which update-alternatives(1) makes when a package is installed, and no list names.
+        """Links such as /usr/bin/editor: update-alternatives(1) makes them at installation, and no list names them.
 
         A file of its database: the status, the master link, then name and link of each slave up to an empty line; its
         own name is the alternative's."""

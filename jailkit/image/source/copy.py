@@ -1,7 +1,7 @@
 """``source = "copy"``: host files as an image of their own, with all that they need to run.
 
-:func:`rows` is a function of the host's files: what it takes is read from ELF files, first lines of scripts, dpkg's lists
-and the loader's configuration; nothing is executed. See ../closure.py for what comes along.
+:func:`rows` reads what to take from ELF files, first lines of scripts, dpkg's lists and the loader's configuration;
+nothing is executed. See ../closure.py for what comes along.
 
 :func:`inputs` cannot know what a closure will read. It has the installed packages with their versions, the files that
 the template names, links of update-alternatives(1), the loader's configuration and directories outside of packages, and
@@ -27,6 +27,7 @@ from ..loader import ld_so_conf
 from . import Build
 
 _LOCAL = ("/usr/local/lib/python3*", "/usr/local/lib/*/perl", "/usr/local/share/perl")
+_LOCALES = ("/usr/lib/locale", "/etc/default/locale", "/etc/locale.conf")
 _CHANGED = "what is installed changed while files were copied"
 
 
@@ -42,7 +43,7 @@ def inputs(spec: TemplateSpec, directory: str, host_root: str) -> Any:
             return {
                 "copy": copying.model_dump(),
                 "packages": packages.digest(tree),
-                "files": _stamps(tree, [*named, *configuration, "/usr/lib/locale", "/etc/default/locale", "/etc/locale.conf"]),
+                "files": _stamps(tree, [*named, *configuration, *_LOCALES]),
                 "libraries": _stamps(tree, [path for path in directories if not path.startswith(("/lib", "/usr/lib"))]),
                 "links": _alternatives(tree),
             }
@@ -61,7 +62,7 @@ def _places(name: str) -> list[str]:
 
 
 def _stamps(tree: HostTree, paths: list[str]) -> dict[str, list[Any]]:
-    """[where it leads, size, time of change in ns] by path, with all below directories; what is not there is left out."""
+    """[where it leads, size, mtime in ns] by path, with all below directories; what is not there is left out."""
     stamps: dict[str, list[Any]] = {}
     named = set(paths)
     pending = sorted(named)
