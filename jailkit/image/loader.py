@@ -5,8 +5,8 @@ ldconfig(8) found in the directories of ld.so.conf, in their order; the default 
 subdirectories glibc-hwcaps/* come first; which one is up to the CPU that runs it, so an image has all of them. A name
 that is loaded already is not searched again. musl's: rpath and runpath alike, then its own list.
 
-Left out: LD_LIBRARY_PATH; DT_AUXILIARY, DT_AUDIT and the subdirectories tls/ and haswell/ of glibc before 2.37, which no
-Debian package uses; elements of a path that are relative to the directory a program is started in."""
+Left out: LD_LIBRARY_PATH; DT_AUXILIARY, DT_AUDIT and the subdirectories tls/ and haswell/ of glibc before 2.37, as no
+Debian package uses them; elements of a path that are relative to the directory a program is started in."""
 
 from __future__ import annotations
 

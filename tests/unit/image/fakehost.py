@@ -1,4 +1,5 @@
-"""A small host in a directory, for the copy source: gcc's programs, planted files; and an image of it to run them in."""
+"""A small host in a directory, for the copy source: gcc's programs, planted files; and an image of it to run them in.
+"""
 
 from __future__ import annotations
 
@@ -74,10 +75,12 @@ class FakeHost:
         place.symlink_to(target)
         return place
 
-    def library(self, path: str, number: int = 0, *, calls: str = "", needs: Iterable[str] = (), flags: str = "") -> Path:
+    def library(
+        self, path: str, number: int = 0, *, calls: str = "", needs: Iterable[str] = (), flags: str = ""
+    ) -> Path:
         """One that defines a function by its name up to the dot, which returns ``number``, or what ``calls`` does."""
         name = path.rpartition("/")[2]
-        function = re.sub("[^a-zA-Z0-9]", "_", name.partition(".")[0].removeprefix("lib") or "x")
+        function = re.sub("^[0-9]|[^a-zA-Z0-9]", "_", name.partition(".")[0].removeprefix("lib") or "_")
         body = f"int {calls}(void); int {function}(void) {{ return {calls}() + {number}; }}" if calls else ""
         self._gcc(path, body or f"int {function}(void) {{ return {number}; }}", needs,
                   f"-shared -nostdlib -fPIC -Wl,-soname,{name} {flags}")  # fmt: skip
@@ -104,7 +107,7 @@ class FakeHost:
             listed |= {"/".join(parts[:count]) for count in range(2, len(parts) + 1)}
         self.file(f"/var/lib/dpkg/info/{stem or name}.list", "".join(f"{line}\n" for line in sorted(listed)))
         status = self.path("/var/lib/dpkg/status")
-        text = f"Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {version}\nDescription: x\n\n"
+        text = f"Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {version}\n\n"
         self.file("/var/lib/dpkg/status", (status.read_text() if status.exists() else "") + text)
 
     def collect(self, **spec: Any) -> Closure:

@@ -32,7 +32,8 @@ def status(host: FakeHost, tmp_path: Path, program: str, **spec: list[str]) -> i
 
 def test_what_a_program_asks_for(host: FakeHost) -> None:
     host.library("/opt/lib/libone.so.1")
-    path = host.program("/opt/bin/it", needs=["/opt/lib/libone.so.1"], calls="one", flags="-Wl,-rpath,$ORIGIN/../lib:/b")
+    needs = ["/opt/lib/libone.so.1"]
+    path = host.program("/opt/bin/it", needs=needs, calls="one", flags="-Wl,-rpath,$ORIGIN/../lib:/b")
     found = read(path)
     assert found == elf.Object(
         MACHINE, "/lib64/ld-linux-x86-64.so.2", ("libone.so.1", "libc.so.6"), "", "$ORIGIN/../lib:/b", "", False
@@ -150,7 +151,7 @@ def test_a_library_for_another_machine_is_passed_over(host: FakeHost, tmp_path: 
 
 
 def test_libraries_for_certain_processors_come_all(host: FakeHost, tmp_path: Path) -> None:
-    names = [f"{LIB}/libone.so.1", f"{LIB}/glibc-hwcaps/x86-64-v2/libone.so.1", f"{LIB}/glibc-hwcaps/x86-64-v4/libone.so.1"]
+    names = [f"{LIB}/{place}libone.so.1" for place in ("", "glibc-hwcaps/x86-64-v2/", "glibc-hwcaps/x86-64-v4/")]
     for name in names:
         host.library(name, 3)
     host.library(f"{LIB}/libonly.so.1", 1)
@@ -226,8 +227,8 @@ def test_a_library_that_only_ldconfig_knows_is_found_in_the_image(host: FakeHost
 
 
 def test_the_cache_is_ordered_as_ldconfigs_own(host: FakeHost, tmp_path: Path) -> None:
-    names = ["liba.so", "liba-b.so", "liba1.so", "liba10.so", "liba9.so", "liba_.so", "libA.so.2", "libA.so.10", "lib.so",
-             "liba.so.1", "liba+.so", "libz.so", "lib0.so"]  # fmt: skip
+    names = ["liba.so", "liba-b.so", "liba1.so", "liba10.so", "liba9.so", "liba_.so", "libA.so.2", "libA.so.10",
+             "lib.so", "liba.so.1", "liba+.so", "libz.so", "lib0.so"]  # fmt: skip
     host.file("/etc/ld.so.conf", "/opt/lib\n")
     for name in names:
         host.library(f"/opt/lib/{name}")
@@ -260,8 +261,9 @@ def test_libraries_of_musl(host: FakeHost) -> None:
     host.file("/etc/ld-musl-x86_64.path", "/usr/lib/x86_64-linux-musl\n")
     host.library("/usr/lib/x86_64-linux-musl/libone.so", 1)
     host.library(f"{LIB}/libone.so", 2)
-    host.program("/usr/bin/it", needs=["/usr/lib/x86_64-linux-musl/libone.so", "/usr/lib/x86_64-linux-musl/libc.so"],
-                 flags="-nostdlib -Wl,-e,main -Wl,--no-as-needed -Wl,--dynamic-linker,/lib/ld-musl-x86_64.so.1")  # fmt: skip
+    needs = [f"/usr/lib/x86_64-linux-musl/{name}" for name in ("libone.so", "libc.so")]
+    flags = "-nostdlib -Wl,-e,main -Wl,--no-as-needed -Wl,--dynamic-linker,/lib/ld-musl-x86_64.so.1"
+    host.program("/usr/bin/it", needs=needs, flags=flags)
     closure = host.collect(programs=["it"])
     assert closure.problems == []
     assert set(closure.files) == {
