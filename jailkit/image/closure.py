@@ -197,6 +197,8 @@ class Closure:
 
     def wrong(self, origin: Origin, path: str, sentence: str, library: str = "") -> None:
         sentence = sentence if origin.name in sentence else f"{origin.name}: {sentence}"
+        if not sentence.isprintable():  # a name on the disk may have any byte, and this goes to a terminal
+            sentence = ascii(sentence)[1:-1]
         names = (origin.name, path, library)
         optional = any(fnmatch.fnmatchcase(name, pattern) for name in names if name for pattern in self._optional)
         if origin.required and not optional:

@@ -37,7 +37,7 @@ def inputs(spec: TemplateSpec, directory: str, host_root: str) -> Any:
     with HostTree(host_root) as tree:
         try:
             directories, configuration = ld_so_conf(tree)
-            named = [path for pattern in (*copying.globs, *copying.extra) for path in tree.glob(pattern)]
+            named = [path for pattern in (*copying.globs, *copying.extra) for path in _matching(tree, pattern)]
             named += [path for name in copying.programs for path in _places(name)]
             named += [path for pattern in _LOCAL for path in tree.glob(pattern)]
             return {
@@ -55,6 +55,13 @@ def _table(spec: TemplateSpec) -> CopySource:
     if spec.copying is None:
         raise JailkitError("invalid.template", f"template {spec.name} has no table [copy]")
     return spec.copying
+
+
+def _matching(tree: HostTree, pattern: str) -> list[str]:
+    try:
+        return tree.glob(pattern)
+    except Refused:  # which rows() says, with all else that is wrong
+        return [pattern]
 
 
 def _places(name: str) -> list[str]:
@@ -146,7 +153,11 @@ def collect(tree: HostTree, copying: CopySource, log: Callable[[str], None]) -> 
 
 def _matches(closure: Closure, pattern: str, origin: Origin) -> None:
     """A pattern's matches. A single file must be there and complete; so must all that ``extra`` matches."""
-    paths = closure.tree.glob(pattern)
+    try:
+        paths = closure.tree.glob(pattern)
+    except Refused as refused:
+        closure.wrong(origin, pattern, f"{pattern} {refused}")
+        return
     if not paths:
         closure.wrong(origin, pattern, f"{pattern} matches nothing on this host")
     for path in paths:
