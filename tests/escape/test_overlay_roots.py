@@ -139,7 +139,8 @@ def test_a031_no_whiteout_but_the_kernels(pair: Pair) -> None:
 
 SET = ("import os, sys\nfor name, value in (('whiteout', b'y'), ('opaque', b'y'), ('redirect', b'/etc'), "
        "('metacopy', b''), ('origin', b'x')):\n"
-       "    try:\n        os.setxattr(sys.argv[2], f'{sys.argv[1]}.overlay.{name}', value)\n        print(name, 'set')\n"
+       "    try:\n        os.setxattr(sys.argv[2], f'{sys.argv[1]}.overlay.{name}', value)\n"
+       "        print(name, 'set')\n"
        "    except OSError as error:\n        print(name, error.errno)\n")  # fmt: skip
 
 
@@ -211,7 +212,7 @@ FLIP = ("import os, time\nend = time.time() + 20\nprint('flips', flush=True)\n"
 def test_a113_what_is_read_is_hers_while_she_swaps_it(pair: Pair) -> None:
     """diff as root, in a directory whose one name is now a file, now a link to a secret, a FIFO, a directory."""
     canary = pair.cells.canary
-    command = f"cd {HERS}/data && AIM={canary.deep} UP={canary.path} exec /usr/bin/python3 -I -c \"{FLIP}\""
+    command = f'cd {HERS}/data && AIM={canary.deep} UP={canary.path} exec /usr/bin/python3 -I -c "{FLIP}"'
     size = os.stat(f"{pair.host.root}{canary.deep}").st_size
     with contextlib.closing(pair.host.spawn(pair.host.ssh_argv(ONE, command))) as flipper:
         assert flipper.stdout and flipper.stdout.read(5) == b"flips"

@@ -1,4 +1,4 @@
-"""What a template runs while its image is built, or tests it with: as root, but of a throw-away jail and not of the host.
+"""What a template runs while its image is built, or tests it with: as root, but of a throw-away jail, not of the host.
 
 Attack A129 (iocage#535: root runs the jail's programs), A026 and A017 for builds. Each probe first succeeds as the
 host's root, or it would show nothing.
@@ -64,7 +64,7 @@ def test_a129_what_a_step_makes_is_normal(cells: Cells) -> None:
     host = cells.host
     step = (
         "cp /bin/true /srv/suid; chmod 6755 /srv/suid; mkfifo /srv/fifo; touch /srv/theirs; chown 1234:99 /srv/theirs; "
-        "chmod 666 /srv/theirs; python3 -c 'import os; os.setxattr(\"/srv/theirs\", \"user.x\", b\"1\")'"
+        'chmod 666 /srv/theirs; python3 -c \'import os; os.setxattr("/srv/theirs", "user.x", b"1")\''
     )
     template(host, "escrun", "readonly", f"\n[[run]]\ncommand = {json.dumps(step)}\n")
     root = host.root / "var/lib/jailctl/images" / host.image("escrun") / "root"
