@@ -18,12 +18,11 @@ makes it; it kept its capabilities across that change, so hosts that forbid user
 
 from __future__ import annotations
 
-import ctypes
 import os
 
 from ..errors import JailkitError
 from ..kernel import caps, mount, namespaces, proc, seccomp
-from ..kernel.libc import put, syscall
+from ..kernel.libc import put
 from ..paths import Paths
 from . import images, runtime, slices, stage
 from . import recipe as recipes
@@ -226,11 +225,7 @@ def _first(paths: Paths, recipe: Recipe, go: int, keeper: int) -> None:
 
 def seccomp_install(recipe: Recipe) -> None:
     """Install the jail's program on this process (seccomp(2), SECCOMP_SET_MODE_FILTER)."""
-    code = _filter(recipe)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    # struct sock_fprog: unsigned short len, padding, pointer
-    fprog = (ctypes.c_uint64 * 2)(len(code) // 8, ctypes.addressof(buffer))
-    syscall("seccomp", 1, 0, ctypes.byref(fprog))
+    seccomp.install(_filter(recipe))
 
 
 def _read(fd: int, line: bool = False) -> bytes:

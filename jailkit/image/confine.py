@@ -1,0 +1,213 @@
+"""Running what is not trusted while an image is built: with ids of the build range only, in a root of its own.
+
+    jailctl (root)        stage (root, own mount namespace)      keeper of the ids      pid 1 of the new namespaces
+    --------------        ---------------------------------      -----------------      ---------------------------
+    fork ---------------> unshare mounts, private
+                          tmpfs at the scratch directory,
+                          what the work may see in it
+                          fork -------------------------------->  unshare user
+                          write its id maps                       take its ids
+                          wait                                    unshare the rest
+                                                                  fork ---------------> /proc on demand, pivot,
+                                                                  wait                  limits, drop, seccomp, work
+    read "ok"
+
+The user namespace is root's: nobody with an id of the range may enter it from outside. Hosts that forbid users to make
+one allow root. Each process ends with the one before it (PR_SET_PDEATHSIG), and pid 1 takes all others along; mounts go
+with the namespace. So a builder that is killed leaves nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..errors import JailkitError
+from ..kernel import caps, mount, namespaces, proc, seccomp
+from ..kernel.libc import put, syscall
+from .ids import BUILD_BASE, BUILD_RANGE, NOBODY
+
+_PR_SET_PDEATHSIG = 1
+_PLAIN = mount.NOSUID | mount.NODEV
+_NEW = (
+    namespaces.NEWNS | namespaces.NEWPID | namespaces.NEWIPC | namespaces.NEWUTS | namespaces.NEWCGROUP
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a confined process lives.
+
+    installer: it is root inside, with all capabilities there (packages are installed so), has a /proc and may use the
+    network of the host; else it is nobody without any, has no network, and may make only the system calls of
+    seccomp.streams_only. stage: called as root with the directory that becomes ``/``, a fresh tmpfs, before anything
+    is given up; the root is read-only afterwards. limits: of setrlimit(2), soft and hard."""
+
+    installer: bool = False
+    stage: Callable[[str], None] = lambda root: None
+    limits: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class Confined:
+    """A confined process that runs. pid: the one that is a child of ours."""
+
+    pid: int
+    _status: int | None = None
+
+    def wait(self) -> int:
+        """Its exit status; 128 + n if signal n ended it."""
+        if self._status is None:
+            self._status = _exit_code(os.waitpid(self.pid, 0)[1])
+        return self._status
+
+    def kill(self) -> None:
+        """End it and all that it has started, and wait until they are gone."""
+        if self._status is None:
+            os.kill(self.pid, signal.SIGKILL)  # not reaped yet, so it is still that process
+            self.wait()
+
+
+def start(work: Callable[[], int], streams: tuple[int, int, int], directory: str, terms: Terms) -> Confined:
+    """Run ``work`` confined; what it returns is its exit status. It has the descriptors ``streams`` as 0, 1 and 2, and
+    no other. directory: an empty one of root's, used as a mount point that nobody else sees.
+
+    What ``work`` needs of Python must be imported before. Raise ``host.confine``."""
+    report, report_in = os.pipe2(os.O_CLOEXEC)
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        os.close(report)
+        _child(report_in, lambda: _stage(parent, work, streams, directory, terms, report_in))
+    os.close(report_in)
+    with os.fdopen(report, "rb") as file:
+        answer = file.read(4096).decode(errors="replace").strip()
+    made = Confined(pid)
+    if answer != "ok":
+        made.kill()
+        raise JailkitError(
+            "host.confine", f"cannot confine the builder: {answer or 'it ended at once'}", "jailctl doctor"
+        )
+    return made
+
+
+def _child(report: int, body: Callable[[], int]) -> None:
+    """Run ``body`` in a forked child and never return."""
+    status = 1
+    try:
+        status = body()
+    except BaseException as error:  # noqa: BLE001 - a forked child must not unwind into its parent's code
+        with contextlib.suppress(OSError):
+            os.write(report, f"{type(error).__name__}: {error}".replace("\n", " ").encode()[:1000])
+    finally:
+        os._exit(status)
+
+
+def _stage(
+    parent: int, work: Callable[[], int], streams: tuple[int, int, int], directory: str, terms: Terms, report: int
+) -> int:
+    """Root, in a mount namespace of its own."""
+    _end_with_parent(lambda: os.getppid() != parent)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    os.setsid()
+    os.umask(0o022)
+    proc.fresh_session_keyring()
+    namespaces.unshare(namespaces.NEWNS)
+    mount.make_private()
+    mount.attach(mount.tmpfs(_PLAIN, source="tmpfs", mode="0755", nr_inodes="1024", size="16m"), directory)
+    os.chdir(directory)
+    terms.stage(directory)
+    ready, ready_in = os.pipe2(os.O_CLOEXEC)
+    mapped, mapped_in = os.pipe2(os.O_CLOEXEC)
+    keeper = os.fork()
+    if keeper == 0:
+        os.close(mapped_in)
+        _child(report, lambda: _keeper((ready_in, mapped), work, streams, directory, terms, report))
+    os.close(ready_in)
+    if os.read(ready, 1) != b"r":
+        return 1
+    for name in ("uid_map", "gid_map"):
+        put(f"/proc/{keeper}/{name}", f"0 {BUILD_BASE} {BUILD_RANGE}\n")
+    os.write(mapped_in, b"m")
+    os.close(report)
+    return _exit_code(os.waitpid(keeper, 0)[1])
+
+
+def _keeper(
+    pipes: tuple[int, int], work: Callable[[], int], streams: tuple[int, int, int], directory: str, terms: Terms,
+    report: int,
+) -> int:  # fmt: skip
+    """Takes ids of the range for good; its child is pid 1."""
+    ready, mapped = pipes
+    namespaces.unshare(namespaces.NEWUSER)
+    os.write(ready, b"r")
+    if os.read(mapped, 1) != b"m":
+        return 1
+    caps.become(*((0, 0) if terms.installer else (NOBODY, NOBODY)), keep_caps=True)
+    namespaces.unshare(_NEW | (0 if terms.installer else namespaces.NEWNET))
+    _end_with_parent(lambda: _hung_up(mapped))
+    alive, alive_in = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        os.close(alive_in)
+        _child(report, lambda: _first(alive, work, streams, directory, terms, report))
+    os.close(report)
+    return _exit_code(os.waitpid(pid, 0)[1])
+
+
+def _first(
+    alive: int, work: Callable[[], int], streams: tuple[int, int, int], directory: str, terms: Terms, report: int
+) -> int:
+    if terms.installer:
+        mount.mount("proc", f"{directory}/proc", 2 | 4 | 8)  # before the pivot, or the kernel refuses (mount_too_revealing)
+    mount.pivot(directory)
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mount.set_attributes(root, mount.RDONLY | mount.NOSUID, label="/")
+    if not terms.installer:
+        if os.listdir("/"):
+            raise OSError(1, "the root is not empty")
+        caps.drop_all()
+        if os.getresuid() != (NOBODY,) * 3 or os.getresgid() != (NOBODY,) * 3 or os.getgroups() != [NOBODY]:
+            raise OSError(1, "the change of ids did not take")
+    _end_with_parent(lambda: _hung_up(alive))
+    _only(streams, report)
+    for kind, limit in terms.limits.items():
+        resource.setrlimit(kind, (limit, limit))
+    if not terms.installer:
+        seccomp.install(seccomp.streams_only(os.uname().machine))
+    os.write(3, b"ok")
+    os.close(3)
+    return work()
+
+
+def _only(streams: tuple[int, int, int], report: int) -> None:
+    """Leave ``streams`` as 0 to 2 and ``report`` as 3."""
+    import fcntl
+
+    above = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (*streams, report)]
+    for number, fd in enumerate(above):
+        os.dup2(fd, number, inheritable=number < 3)
+    syscall("close_range", 4, 0xFFFFFFFF, 0, what="close all other descriptors")
+
+
+def _end_with_parent(gone: Callable[[], bool]) -> None:
+    """To be called after the last change of ids or capabilities, which clears it (prctl(2))."""
+    caps.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if gone():  # before that
+        os._exit(1)
+
+
+def _hung_up(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
+
+
+def _exit_code(status: int) -> int:
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
