@@ -1,20 +1,20 @@
 """Running what is not trusted while an image is built: with ids of the build range only, in a root of its own.
 
-    jailctl (root)        stage (root, own mount namespace)      keeper of the ids      pid 1 of the new namespaces
-    --------------        ---------------------------------      -----------------      ---------------------------
-    fork ---------------> unshare mounts, private
-                          tmpfs at the scratch directory,
-                          what the work may see in it
-                          fork -------------------------------->  unshare user
-                          write its id maps                       take its ids
-                          wait                                    unshare the rest
-                                                                  fork ---------------> /proc on demand, pivot,
-                                                                  wait                  limits, drop, seccomp, work
-    read "ok"
+    jailctl (root)        watcher (root)               pid 1 of a new pid namespace
+    --------------        --------------               ----------------------------
+    fork ---------------> unshare pid
+                          fork ----------------------> as root: unshare mount, ipc, uts, cgroup (net); a tmpfs, what the
+                                                       work may see in it, /proc on demand; pivot into it, read-only
+                                                       unshare user
+                          write its id maps ---------> take ids of the range; drop everything, limits, seccomp
+    read "ok" <--------------------------------------- work
+                          wait
 
-The user namespace is root's: nobody with an id of the range may enter it from outside. Hosts that forbid users to make
-one allow root. Each process ends with the one before it (PR_SET_PDEATHSIG), and pid 1 takes all others along; mounts go
-with the namespace. So a builder that is killed leaves nothing."""
+All namespaces but the user namespace are the host root's, so that the process has no right in any of them; an installer
+gets one more mount namespace, of its own. The user namespace is root's: nobody with an id of the range may enter it from
+outside, and hosts that forbid users to make one allow root. Each process ends with the one before it
+(PR_SET_PDEATHSIG), and pid 1 takes all others along; mounts go with the namespace. So a builder that is killed leaves
+nothing."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ from ..kernel.libc import put, syscall
 from .ids import BUILD_BASE, BUILD_RANGE, NOBODY
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
 _PLAIN = mount.NOSUID | mount.NODEV
-_NEW = (
-    namespaces.NEWNS | namespaces.NEWPID | namespaces.NEWIPC | namespaces.NEWUTS | namespaces.NEWCGROUP
-)  # fmt: skip
+_NEW = namespaces.NEWNS | namespaces.NEWIPC | namespaces.NEWUTS | namespaces.NEWCGROUP
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ class Terms:
     """How a confined process lives.
 
     installer: it is root inside, with all capabilities there (packages are installed so), has a /proc and may use the
-    network of the host; else it is nobody without any, has no network, and may make only the system calls of
-    seccomp.streams_only. stage: called as root with the directory that becomes ``/``, a fresh tmpfs, before anything
+    network of the host; else it is nobody without any, has an empty root and no network, and may make only the system
+    calls of seccomp.streams_only. stage: called as root with the directory that becomes ``/``, a fresh tmpfs, before anything
     is given up; the root is read-only afterwards. limits: of setrlimit(2), soft and hard."""
 
     installer: bool = False
@@ -74,7 +73,7 @@ class Confined:
 
 def start(work: Callable[[], int], streams: tuple[int, int, int], directory: str, terms: Terms) -> Confined:
     """Run ``work`` confined; what it returns is its exit status. It has the descriptors ``streams`` as 0, 1 and 2, and
-    no other. directory: an empty one of root's, used as a mount point that nobody else sees.
+    no other. directory: one of root's, used as a mount point that nobody else sees.
 
     What ``work`` needs of Python must be imported before. Raise ``host.confine``."""
     report, report_in = os.pipe2(os.O_CLOEXEC)
@@ -82,7 +81,7 @@ def start(work: Callable[[], int], streams: tuple[int, int, int], directory: str
     pid = os.fork()
     if pid == 0:
         os.close(report)
-        _child(report_in, lambda: _stage(parent, work, streams, directory, terms, report_in))
+        _child(report_in, lambda: _watch(parent, work, streams, directory, terms, report_in))
     os.close(report_in)
     with os.fdopen(report, "rb") as file:
         answer = file.read(4096).decode(errors="replace").strip()
@@ -107,82 +106,74 @@ def _child(report: int, body: Callable[[], int]) -> None:
         os._exit(status)
 
 
-def _stage(
+def _watch(
     parent: int, work: Callable[[], int], streams: tuple[int, int, int], directory: str, terms: Terms, report: int
 ) -> int:
-    """Root, in a mount namespace of its own."""
     _end_with_parent(lambda: os.getppid() != parent)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     os.setsid()
-    os.umask(0o022)
-    proc.fresh_session_keyring()
-    namespaces.unshare(namespaces.NEWNS)
-    mount.make_private()
-    mount.attach(mount.tmpfs(_PLAIN, source="tmpfs", mode="0755", nr_inodes="1024", size="16m"), directory)
-    os.chdir(directory)
-    terms.stage(directory)
+    namespaces.unshare(namespaces.NEWPID)
     ready, ready_in = os.pipe2(os.O_CLOEXEC)
     mapped, mapped_in = os.pipe2(os.O_CLOEXEC)
-    keeper = os.fork()
-    if keeper == 0:
-        os.close(mapped_in)
-        _child(report, lambda: _keeper((ready_in, mapped), work, streams, directory, terms, report))
-    os.close(ready_in)
-    if os.read(ready, 1) != b"r":
-        return 1
-    for name in ("uid_map", "gid_map"):
-        put(f"/proc/{keeper}/{name}", f"0 {BUILD_BASE} {BUILD_RANGE}\n")
-    os.write(mapped_in, b"m")
-    os.close(report)
-    return _exit_code(os.waitpid(keeper, 0)[1])
-
-
-def _keeper(
-    pipes: tuple[int, int], work: Callable[[], int], streams: tuple[int, int, int], directory: str, terms: Terms,
-    report: int,
-) -> int:  # fmt: skip
-    """Takes ids of the range for good; its child is pid 1."""
-    ready, mapped = pipes
-    namespaces.unshare(namespaces.NEWUSER)
-    os.write(ready, b"r")
-    if os.read(mapped, 1) != b"m":
-        return 1
-    caps.become(*((0, 0) if terms.installer else (NOBODY, NOBODY)), keep_caps=True)
-    namespaces.unshare(_NEW | (0 if terms.installer else namespaces.NEWNET))
-    _end_with_parent(lambda: _hung_up(mapped))
-    alive, alive_in = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
-        os.close(alive_in)
-        _child(report, lambda: _first(alive, work, streams, directory, terms, report))
-    os.close(report)
+        os.close(ready)
+        os.close(mapped_in)
+        _child(report, lambda: _first((ready_in, mapped), work, streams, directory, terms, report))
+    _close_all_but(ready, mapped_in)  # an end of a pipe that stayed open here would keep its reader waiting
+    if os.read(ready, 1) == b"r":
+        for name in ("uid_map", "gid_map"):
+            put(f"/proc/{pid}/{name}", f"0 {BUILD_BASE} {BUILD_RANGE}\n")
+        os.write(mapped_in, b"m")
     return _exit_code(os.waitpid(pid, 0)[1])
 
 
 def _first(
-    alive: int, work: Callable[[], int], streams: tuple[int, int, int], directory: str, terms: Terms, report: int
-) -> int:
+    pipes: tuple[int, int], work: Callable[[], int], streams: tuple[int, int, int], directory: str, terms: Terms,
+    report: int,
+) -> int:  # fmt: skip
+    ready, mapped = pipes
+    _enter_root(directory, terms)
+    namespaces.unshare(namespaces.NEWUSER)
+    os.write(ready, b"r")
+    if os.read(mapped, 1) != b"m":
+        return 1
+    own = 0 if terms.installer else NOBODY
+    caps.become(own, own, keep_caps=True)
     if terms.installer:
-        mount.mount("proc", f"{directory}/proc", 2 | 4 | 8)  # before the pivot, or the kernel refuses (mount_too_revealing)
-    mount.pivot(directory)
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    mount.set_attributes(root, mount.RDONLY | mount.NOSUID, label="/")
-    if not terms.installer:
-        if os.listdir("/"):
-            raise OSError(1, "the root is not empty")
+        namespaces.unshare(namespaces.NEWNS)
+    else:
         caps.drop_all()
-        if os.getresuid() != (NOBODY,) * 3 or os.getresgid() != (NOBODY,) * 3 or os.getgroups() != [NOBODY]:
-            raise OSError(1, "the change of ids did not take")
-    _end_with_parent(lambda: _hung_up(alive))
+    _end_with_parent(lambda: _hung_up(mapped))
     _only(streams, report)
     for kind, limit in terms.limits.items():
         resource.setrlimit(kind, (limit, limit))
-    if not terms.installer:
-        seccomp.install(seccomp.streams_only(os.uname().machine))
+    machine = os.uname().machine
+    caps.prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    seccomp.install(seccomp.installer(machine) if terms.installer else seccomp.streams_only(machine))
     os.write(3, b"ok")
     os.close(3)
     return work()
+
+
+def _enter_root(directory: str, terms: Terms) -> None:
+    """As root of the host, in namespaces of its own: make the new root and leave the old one."""
+    os.umask(0o022)
+    proc.fresh_session_keyring()
+    namespaces.unshare(_NEW | (0 if terms.installer else namespaces.NEWNET))
+    mount.make_private()
+    mount.attach(mount.tmpfs(_PLAIN, source="tmpfs", mode="0755", nr_inodes="1024", size="16m"), directory)
+    terms.stage(directory)
+    if terms.installer:
+        os.makedirs(f"{directory}/proc", exist_ok=True)
+        mount.mount("proc", f"{directory}/proc", 2 | 4 | 8)
+    mount.pivot(directory)
+    root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    mount.set_attributes(root, _PLAIN | mount.RDONLY, label="/")
+    if not terms.installer and os.listdir(root):
+        raise OSError(1, "the root is not empty")
+    os.close(root)
 
 
 def _only(streams: tuple[int, int, int], report: int) -> None:
@@ -192,7 +183,15 @@ def _only(streams: tuple[int, int, int], report: int) -> None:
     above = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (*streams, report)]
     for number, fd in enumerate(above):
         os.dup2(fd, number, inheritable=number < 3)
-    syscall("close_range", 4, 0xFFFFFFFF, 0, what="close all other descriptors")
+    _close_all_but(0, 1, 2, 3)
+
+
+def _close_all_but(*kept: int) -> None:
+    first = 0
+    for fd in (*sorted(kept), 1 << 32):
+        if fd > first:
+            syscall("close_range", first, fd - 1, 0, what="close other descriptors")
+        first = fd + 1
 
 
 def _end_with_parent(gone: Callable[[], bool]) -> None:

@@ -91,7 +91,7 @@ class Source:
 
     def __init__(self, raw: BinaryIO, limits: Limits) -> None:
         self._raw, self._limit = raw, limits.bytes
-        self._taken = self._at = 0
+        self._taken = self._at = self._used = 0
         self._buffer = b""
         head = self._fill(_MAGIC)
         self._engine = _engine(head)
@@ -140,13 +140,19 @@ class Source:
 
     def read(self, size: int) -> bytes:
         """Exactly ``size`` bytes."""
-        while len(self._buffer) < size:
-            more = self._more()
-            if not more:
-                raise Refused("truncated")
-            self._buffer += more
-            self._check(self._at + len(self._buffer))
-        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        if len(self._buffer) - self._used < size:
+            parts = [self._buffer[self._used :]]
+            have = len(parts[0])
+            while have < size:
+                more = self._more()
+                if not more:
+                    raise Refused("truncated")
+                parts.append(more)
+                have += len(more)
+                self._check(self._at + have)
+            self._buffer, self._used = b"".join(parts), 0
+        data = self._buffer[self._used : self._used + size]
+        self._used += size
         self._at += size
         return data
 
@@ -169,16 +175,13 @@ class Source:
     def rest_is_empty(self) -> None:
         """What follows the end mark may be zeros, as tar fills its last record; anything else is one more archive, or
         something that another program would find and this one not."""
-        data = self._buffer
+        data = self._buffer[self._used :] or self._more()
         while data:
             if data.strip(b"\0"):
                 raise Refused("trailing")
             self._at += len(data)
             self._check(self._at)
             data = self._more()
-        self._buffer = b""
-        if self._more():
-            raise Refused("trailing")
 
 
 class _Header(tarfile.TarInfo):
@@ -191,8 +194,9 @@ class _Header(tarfile.TarInfo):
             return super().fromtarfile(tarfile_)  # type: ignore[return-value]
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise
-        except tarfile.HeaderError:
-            raise Refused("damaged" if at else "no-tar") from None
+        except tarfile.HeaderError as error:
+            first = at == 0 and isinstance(error, tarfile.InvalidHeaderError)  # type: ignore[attr-defined]
+            raise Refused("no-tar" if first else "damaged") from None
 
 
 _KINDS = {

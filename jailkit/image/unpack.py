@@ -55,11 +55,14 @@ class Record:
     data: BinaryIO
 
 
-class _Exactly(io.RawIOBase):
-    """``size`` bytes of the pipe."""
+Broken = Callable[[], JailkitError]
 
-    def __init__(self, pipe: BinaryIO, size: int) -> None:
-        self._pipe, self.left = pipe, size
+
+class _Exactly(io.RawIOBase):
+    """``size`` bytes of the pipe. broken: makes the error where it ends before."""
+
+    def __init__(self, pipe: BinaryIO, size: int, broken: Broken) -> None:
+        self._pipe, self.left, self._broken = pipe, size, broken
 
     def readable(self) -> bool:
         return True
@@ -69,13 +72,13 @@ class _Exactly(io.RawIOBase):
         data = self._pipe.read(wanted)
         self.left -= len(data)
         if len(data) < wanted:
-            raise EOFError
+            raise self._broken()
         return data
 
 
-def records(archive: int, directory: str, limits: Limits, label: str) -> Iterator[Record]:
+def records(archive: int, directory: str, limits: Limits) -> Iterator[Record]:
     """What is in the tar file behind the descriptor ``archive``, read by a confined process. A record's data are there
-    until the next is asked for. directory: see confine.start; label: the archive's name, for messages.
+    until the next is asked for. directory: see confine.start.
 
     Raise ``unsafe.archive``, ``invalid.archive``, ``host.confine``. Close it (contextlib.closing): the process ends."""
     tarball.warm_up()
@@ -96,83 +99,88 @@ def records(archive: int, directory: str, limits: Limits, label: str) -> Iterato
             os.close(output_in)
             os.close(null)
         try:
-            yield from _read(pipe)
-            status = process.wait()
-        except EOFError:
-            status = process.wait() or 1
+            yield from _read(pipe, lambda: _error(process.wait(), limits))
+            if process.wait():
+                raise _error(process.wait(), limits)
         finally:
             process.kill()
-    if status:
-        raise _error(label, status, limits)
 
 
-def _read(pipe: BinaryIO) -> Iterator[Record]:
-    """Raise EOFError where the stream ends too early."""
+def _read(pipe: BinaryIO, broken: Broken) -> Iterator[Record]:
     while True:
-        (length,) = struct.unpack(">I", _Exactly(pipe, 4).read())
+        (length,) = struct.unpack(">I", _Exactly(pipe, 4, broken).read())
         if length == 0:
             if pipe.read(1):
                 raise unsafe("the unpacking process says more than it may")
             return
         if length > _HEADER:
             raise unsafe("the unpacking process says more than it may")
-        record = _record(_Exactly(pipe, length).read(), pipe)
+        record = _record(_Exactly(pipe, length, broken).read(), pipe, broken)
         yield record
         rest = cast(_Exactly, record.data)
         while rest.left:
             rest.read(min(rest.left, 1 << 20))
 
 
-def _record(line: bytes, pipe: BinaryIO) -> Record:
+def _record(line: bytes, pipe: BinaryIO, broken: Broken) -> Record:
     try:
         found = json.loads(line)
         kind, name, mode, size, target = (found[key] for key in ("kind", "name", "mode", "size", "target"))
         texts = [kind, name, target, *found["attributes"]]
         good = all(type(text) is str for text in texts) and type(mode) is type(size) is int and kind in _KINDS
         good = good and 0 <= mode <= 0o7777 and size >= 0 and (size == 0 or kind == "file")
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         good = False
     if not good:
         raise unsafe("the unpacking process says something that has no meaning")
-    data = cast(BinaryIO, _Exactly(pipe, size))
+    data = cast(BinaryIO, _Exactly(pipe, size, broken))
     return Record(kind, name, mode, size, target, tuple(found["attributes"]), data)
 
 
-def _error(label: str, status: int, limits: Limits) -> JailkitError:
+def _error(status: int, limits: Limits) -> JailkitError:
     reason = next((name for name, number in tarball.STATUS.items() if number == status), "")
     sentences = {
-        "truncated": ("is cut off before its end", "copy it again"),
-        "damaged": ("is damaged: something in it is not what a tar file has there", "copy it again"),
-        "no-tar": ("is not a tar file", f"file {label}"),
-        "trailing": ("has something after its end", "make it anew, as one archive"),
-        "zstd": ("is packed with zstd, which is not known here", f"zstd -d {label}"),
-        "bytes": (f"holds more than {limits.bytes:,} bytes", "raise max_bytes if that is right"),
-        "names": (f"holds more than {limits.names:,} names", "raise max_names if that is right"),
-        "ratio": (f"is more than {tarball.RATIO} times larger than its file", "unpack it to a plain tar if you trust it"),
-        "memory": ("needs more memory than a tar file should", ""),
-        "kind": ("holds something that is neither file, directory, link nor device", "make it with GNU tar or docker"),
+        "truncated": ("it is cut off before its end", "copy it again"),
+        "damaged": ("it is damaged: something in it is not what a tar file has there", "copy it again"),
+        "no-tar": ("it is not a tar file", "look at it: file NAME"),
+        "trailing": ("it has something after its end", "make it anew, as one archive"),
+        "zstd": ("it is packed with zstd, which is not known here", "zstd -d NAME"),
+        "bytes": (f"it holds more than {limits.bytes:,} bytes", "raise max_bytes if that is right"),
+        "names": (f"it holds more than {limits.names:,} names", "raise max_names if that is right"),
+        "ratio": (f"it is more than {tarball.RATIO} times larger than its file", "unpack it to a plain tar if you trust it"),
+        "memory": ("it needs more memory than a tar file should", ""),
+        "kind": ("it holds something that is neither file, directory, link nor device", "make it with GNU tar or docker"),
     }  # fmt: skip
     if reason:
         text, hint = sentences[reason]
         family = "unsafe" if reason in ("bytes", "names", "ratio", "memory") else "invalid"
-        return JailkitError(f"{family}.archive", f"{label} {text}", hint)
-    if status == 128 + signal.SIGXCPU:
-        return unsafe(f"{label} takes more than {SECONDS} s to unpack")
-    return JailkitError("invalid.archive", f"{label}: the unpacking process ended with status {status}", "try again")
+        return JailkitError(f"{family}.archive", text, hint)
+    if status == 128 + signal.SIGKILL:  # at its limit of time the kernel kills it (setrlimit(2), RLIMIT_CPU)
+        return unsafe(f"its unpacking was killed: it takes more than {SECONDS} s, or memory is short")
+    return JailkitError("invalid.archive", f"its unpacking ended too early, with status {status}", "try again")
+
+
+@contextlib.contextmanager
+def named(label: str) -> Iterator[None]:
+    """Errors of an archive begin with its name."""
+    try:
+        yield
+    except JailkitError as error:
+        if error.code.endswith(".archive"):
+            error = JailkitError(error.code, f"{label}: {error.message}", error.hint)
+        raise error from None
 
 
 def rows(archive: int, contents: Contents, directory: str, limits: Limits, label: str, log: Log) -> list[Row]:
-    """The layer that the archive is, sorted by path. Raise as :func:`records`, OSError."""
+    """The layer that the archive is, sorted by path. label: its name, for messages. Raise as :func:`records`,
+    OSError."""
     made = _Rows(contents, limits, log)
-    with contextlib.closing(records(archive, directory, limits, label)) as found:
+    with named(label), contextlib.closing(records(archive, directory, limits)) as found:
         for record in found:
-            try:
-                made.take(record)
-            except JailkitError as error:
-                raise JailkitError(error.code, f"{label}: {error.message}", error.hint) from None
-    if not made.found:
-        raise JailkitError("invalid.archive", f"{label} holds nothing", "it should hold a root: /usr, /etc ...")
-    made.say(f"{label}: {made.names:,} names, {made.bytes:,} bytes, {made.dropped:,} things dropped")
+            made.take(record)
+        if not made.found:
+            raise JailkitError("invalid.archive", "it holds nothing", "it should hold a root: /usr, /etc ...")
+    log(f"{label}: {made.names:,} names, {made.bytes:,} bytes, {made.dropped:,} things dropped")
     return [row for _, row in sorted(made.found.items()) if row is not None]
 
 

@@ -75,6 +75,11 @@ _STREAMS: dict[str, tuple[int, int]] = {
     "exit_group": (231, 94),
 }  # fmt: skip
 
+_INSTALLERS = {
+    "mount", "umount2", "pivot_root", "chroot", "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick",
+    "mount_setattr", "unshare", "setns",
+}  # fmt: skip
+
 _LD, _JEQ, _JGT, _JGE, _JSET, _RET = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
 
 
@@ -123,6 +128,20 @@ def streams_only(machine: str) -> bytes:
     for numbers in _STREAMS.values():
         out += [_op(_JEQ, numbers[column], 0, 1), _op(_RET, _ALLOW)]
     return b"".join([*out, _deny(errno.EPERM)])
+
+
+def installer(machine: str) -> bytes:
+    """A program for whoever installs packages as root of a user namespace: mounts, chroot and namespaces are its trade,
+    and set-id files, as what it makes lies where nobody runs it. Raise KeyError as :func:`program`."""
+    column = 0 if machine == "x86_64" else 1
+    out = [_op(_LD, 4), _op(_JEQ, _AUDIT_ARCH[machine], 1, 0), _deny(errno.ENOSYS), _op(_LD, 0)]
+    out += [_op(_JGT, REVIEWED, 0, 1), _deny(errno.ENOSYS), _op(_JEQ, _CLONE3, 0, 1), _deny(errno.ENOSYS)]
+    out += _sockets(_SOCKET[machine], host_network=True) + _terminal(_IOCTL[machine])
+    for name, numbers in _EPERM.items():
+        number = numbers[column]
+        if number is not None and name not in _INSTALLERS:
+            out += [_op(_JEQ, number, 0, 1), _deny(errno.EPERM)]
+    return b"".join([*out, _op(_RET, _ALLOW)])
 
 
 def install(code: bytes) -> None:
