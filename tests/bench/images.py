@@ -94,16 +94,17 @@ class Bench:
         print(f"\n{'one further user':34}{'ms':>10}{'KiB':>10}{'names':>8}")
         for name, ms, size, names in rows:
             print(f"{name:34}{ms:10.1f}{size / 1024:10.0f}{names:8}")
-        self.report["further"] = {"jail_ms": jail * 1000, "all_ms": whole * 1000, "bytes": ours_size, "names": ours_names}
+        found = {"jail_ms": jail * 1000, "all_ms": whole * 1000, "bytes": ours_size, "names": ours_names}
         if theirs:
             ratios = {
                 "faster": theirs["s"] / jail,
                 "faster_with_account": theirs["s"] / whole,
                 "smaller": theirs["bytes"] / ours_size,
             }
-            self.report["further"] |= {"jailkit_ms": theirs["s"] * 1000, "jailkit_bytes": theirs["bytes"], **ratios}
+            found |= {"jailkit_ms": theirs["s"] * 1000, "jailkit_bytes": theirs["bytes"], **ratios}
             print(f"ours is x {ratios['faster']:.0f} faster (x {ratios['faster_with_account']:.0f} with the account) "
                   f"and x {ratios['smaller']:.0f} smaller")  # fmt: skip
+        self.report["further"] = found
 
     def _jailkit(self) -> dict[str, float] | None:
         h = self.host
