@@ -40,6 +40,13 @@ def last(h: Host, user: str) -> str:
     return h.ssh(user, "tail -n 1 /etc/profile").stdout.strip()
 
 
+def test_two_hosts_have_the_same_image(h: Host) -> None:
+    """Built at another time, on another host, for other users: the same bytes, so the same name."""
+    with Host() as other:
+        other.jailctl("image", "build", "shell", env={"TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONHASHSEED": "7"})
+        assert other.image("shell") == h.image("shell")
+
+
 def test_an_update_reaches_all_dormant_jails_and_a_rollback_takes_it_back(h: Host) -> None:
     first = h.image("shell")
     recipes = {name: (h.root / f"var/lib/jailctl/jails/{name}/recipe").read_bytes() for name in ("anna", "berta")}
