@@ -10,7 +10,7 @@ import pytest
 
 from jailkit.errors import InvalidFile, JailkitError
 from jailkit.paths import Paths
-from jailkit.spec import load, settings, write
+from jailkit.spec import include, load, settings, write
 from jailkit.spec.config import Config
 from jailkit.spec.jail import MARK, JailSpec, differences
 from jailkit.spec.template import TemplateSpec
@@ -262,13 +262,13 @@ def test_a090_a_fifo_as_a_spec_does_not_hang(paths: Paths) -> None:
 
 
 def test_a189_a_template_that_is_missing_or_misnamed_is_refused(paths: Paths) -> None:
-    with pytest.raises(JailkitError, match="there is no template 'web'") as caught:
-        load.template_spec(paths, "web")
-    assert caught.value.hint == "there are: shell"
+    with pytest.raises(JailkitError, match="there is no template 'weeb'") as caught:
+        include.resolve(paths, "weeb")
+    assert caught.value.hint.startswith("there are: ") and "shell" in caught.value.hint
     os.makedirs(f"{paths.templates}/mine")
     put(f"{paths.templates}/mine/template.toml", TEMPLATE, 0o644)
     with pytest.raises(InvalidFile, match="the folder is called 'mine'"):
-        load.template_spec(paths, "mine")
+        include.resolve(paths, "mine")
 
 
 def test_options_have_defaults_and_unknown_ones_are_errors(paths: Paths) -> None:
