@@ -47,6 +47,9 @@ class JailkitError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.code, self.message, self.hint)  # for those that come from another process
+
     @property
     def exit_number(self) -> int:
         return EXITS[self.code.partition(".")[0]][0]
@@ -64,6 +67,9 @@ class InvalidFile(JailkitError):
         lines = [f"{file}: at '{where}': {what}" if where else f"{file}: {what}" for where, what in errors]
         super().__init__(code, "\n".join(lines), hint)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.code, self.file, self.errors, self.hint)
+
 
 class InvalidFiles(InvalidFile):
     """Every error of several files at once. failures: one for each file; ``errors`` has those of all."""
@@ -75,6 +81,9 @@ class InvalidFiles(InvalidFile):
         super().__init__(first.code, first.file, errors, next((f.hint for f in failures if f.hint), ""))
         self.message = "\n".join(failure.message for failure in failures)
         self.args = (self.message,)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.failures,)
 
 
 def together(failures: list[InvalidFile]) -> InvalidFile:

@@ -22,6 +22,8 @@ VERBS: Table = {
     "stop": ("stop", "End a jail's sessions and processes."),
     "exec": ("exec", "Run a command in a jail, as its user."),
     "enter": ("enter", "Open a shell in a jail, as its user."),
+    "image": ("image", "Images that jails share: build, list, show, diff, tag, rollback, prune, verify."),
+    "update": ("update", "Build images of templates anew and let their jails start from them."),
     "template": ("template", "Recipes of jails: list, show, check, new, schema."),
     "doctor": ("doctor", "Check this host and every jail, with the command that mends each finding."),
     "completion": ("completion", "Print the completion script for bash, zsh or fish."),
