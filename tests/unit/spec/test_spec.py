@@ -121,9 +121,8 @@ def test_image_paths_stand_there_once_and_not_below_a_link() -> None:
     assert "lies below a link" in next(iter(found.values()))
 
 
-def test_the_shipped_template_is_valid_and_holds_homes() -> None:
-    text = (TREE / "templates/shell/template.toml").read_text()
-    spec = load.parse(TemplateSpec, text, "shell", "invalid.template")
+def test_the_shipped_template_is_valid_and_holds_homes(paths: Paths) -> None:
+    spec = include.resolve(paths, "shell").spec
     assert spec.holds_home("/home/alice")
     assert not spec.holds_home("/var/lib/alice")
     assert not spec.holds_home("/data/alice")
