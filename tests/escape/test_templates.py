@@ -62,7 +62,7 @@ def template(people: Pair) -> Iterator[Path]:
     text = (top / "template.toml").read_text()
     (top / "template.toml").write_text(text.replace('name = "shell"', 'name = "probe"'))
     for place in ("files/etc", "jail/etc"):
-        (top / place).mkdir(parents=True)
+        (top / place).mkdir(parents=True, exist_ok=True)
     yield top
     shutil.rmtree(top)
 
