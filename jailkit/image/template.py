@@ -40,6 +40,11 @@ class Template:
         """Names below a jail's ``etc`` that are bound over the image's ``/etc``."""
         return sorted(_plain(name) for name in self.jail_files)
 
+    @property
+    def own_folder(self) -> str:
+        """The template's own folder, which holds its template.toml."""
+        return self.folders.get(self.spec.name, self.directory)
+
     def folder(self, path: str) -> str:
         """The folder of the template or part that ``path`` (``files/...``) lies in."""
         return self.folders.get(self.origins.get(path, ""), self.directory)
@@ -58,7 +63,7 @@ def load_template(paths: Paths, name: str) -> Template:
     origins = dict(resolved.origins) if resolved else {}
     for piece in pieces:
         try:
-            for part, own in _trees(piece.directory).items():
+            for part, own in own_trees(piece.directory).items():
                 _over(trees[part], own)
                 origins.update({f"{part}/{path}": piece.name for path in own})
         except InvalidFile as failure:
@@ -69,8 +74,8 @@ def load_template(paths: Paths, name: str) -> Template:
     return Template(resolved.spec, resolved.directory, trees["files"], trees["jail/etc"], origins, folders)
 
 
-def _trees(directory: str) -> dict[str, Tree]:
-    """``files`` and ``jail/etc`` of one folder. Raise ``invalid.template``."""
+def own_trees(directory: str) -> dict[str, Tree]:
+    """``files`` and ``jail/etc`` of one folder, without what it includes. Raise ``invalid.template``."""
     found: dict[str, Tree] = {}
     errors: list[tuple[str, str]] = []
     for part in ("files", "jail/etc"):

@@ -3,7 +3,8 @@
 A template includes others, and parts: a part is a template.toml without ``source``, so there is none to build by
 itself. Each counts once, where it is first named, before what includes it. A later one wins over an earlier one: its
 scalars replace, its tables merge, its lists append what is not there yet. ``name``, ``description`` and ``includes``
-are each file's own; a table for another source than the one that was chosen is left out."""
+are each file's own. A part may say what it needs of each source: a table for another source than the one that was
+chosen is left out, and so is what a part copies from the host's /etc where programs are not the host's."""
 
 from __future__ import annotations
 
@@ -23,6 +24,8 @@ PARTS = "parts"
 _CODE = "invalid.template"
 _OWN = ("name", "description", "includes")
 _TABLES = ("copy", "debian", "tar")
+_FOREIGN = ("debian", "tar")
+"""Sources whose programs have settings of their own in /etc."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class Piece:
     name: str
     directory: str
     data: dict[str, Any] = field(repr=False)
+
+    @property
+    def is_part(self) -> bool:
+        return os.path.basename(os.path.dirname(self.directory)) == PARTS
 
 
 @dataclass(frozen=True)
@@ -184,14 +191,22 @@ def merge(pieces: tuple[Piece, ...]) -> tuple[dict[str, Any], dict[str, str]]:
     """The data of all ``pieces`` as one, and its origins (see :class:`Resolved`)."""
     whole: dict[str, Any] = {}
     origins: dict[str, str] = {}
+    source = next((piece.data["source"] for piece in reversed(pieces) if "source" in piece.data), "")
     for piece in pieces:
-        last = piece is pieces[-1]
-        _into(whole, {k: v for k, v in piece.data.items() if last or k not in _OWN}, piece.name, origins, "")
-    for name in _TABLES:
-        if name in whole and "source" in whole and name != whole["source"]:
-            del whole[name]
-            origins = {path: piece for path, piece in origins.items() if not path.startswith(f"{name}.")}
+        own = () if piece is pieces[-1] else _OWN
+        data = {key: value for key, value in piece.data.items() if key not in own}
+        _into(whole, _for_source(data, source, piece.is_part), piece.name, origins, "")
     return whole, origins
+
+
+def _for_source(data: dict[str, Any], source: str, part: bool) -> dict[str, Any]:
+    """What of a file counts where ``source`` was chosen ("": none yet)."""
+    if not source or (not part and data.get("source", source) == source):
+        return data  # a table of another source in it is an error, which the model says
+    left = {key: value for key, value in data.items() if key not in _TABLES or key == source}
+    if part and source in _FOREIGN and "copy" in left.get("image", {}):
+        left["image"] = {key: value for key, value in left["image"].items() if key != "copy"}
+    return left
 
 
 def _into(whole: dict[str, Any], data: dict[str, Any], name: str, origins: dict[str, str], above: str) -> None:

@@ -99,7 +99,7 @@ class TemplateFile(Model):
     network: Network = Field(default="none", description='"none", or "host" for the host\'s own')
     linger: Linger = Field(default=60, description='seconds that a jail outlives its last session, or "forever"')
     services: Services = Field(
-        default_factory=lambda: ["sshd", "su", "su-l", "login", "jailctl"], description="PAM services that may log in"
+        default=["sshd", "su", "su-l", "login", "jailctl"], description="PAM services that may log in"
     )
     tmp: Size = Field(default="256M", description="size of a jail's own /tmp, /var/tmp, /run and /dev/shm together")
     shell: Program = Field(default="/bin/bash", description="login shell")

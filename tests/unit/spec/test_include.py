@@ -82,8 +82,20 @@ def test_a_part_says_what_it_needs_of_each_source(paths: Paths) -> None:
     assert viewed.spec.copying is None and viewed.spec.debian is None
     assert not [path for path in viewed.origins if path.startswith(("copy", "debian"))]
     assert copied.spec.copying is not None and copied.spec.debian is None
+    put(paths, "settings", '[image]\ncopy = ["/etc/issue"]\n', part=True)
+    for source, copied_files in (("host", ["/etc/issue", "/etc/motd"]), ("debian", ["/etc/motd"])):
+        put(paths, "top", f'source = "{source}"\n[image]\ncopy = ["/etc/motd"]\n', includes="settings")
+        assert include.resolve(paths, "top").spec.image.copy_ == copied_files
     put(paths, "wrong", 'source = "host"\n[copy]\nprograms = ["ls"]\n')
     assert refused(paths, "wrong") == [("", "[copy] is for source = 'copy', but source is 'host'")]
+
+
+def test_another_source_than_that_of_the_included(paths: Paths) -> None:
+    put(paths, "base", 'source = "copy"\n[copy]\nprograms = ["ls"]\n')
+    put(paths, "top", 'source = "debian"\n', includes="base")
+    assert include.resolve(paths, "top").spec.copying is None
+    put(paths, "top", '[debian]\npackages = ["vim"]\n', includes="base")
+    assert refused(paths, "top") == [("", "[debian] is for source = 'debian', but source is 'copy'")]
 
 
 def test_own_before_shipped_and_templates_before_parts(paths: Paths) -> None:
