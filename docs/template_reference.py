@@ -13,21 +13,22 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jailkit.spec.schema import template_schema  # noqa: E402
+from jailkit.spec.schema import template_schema
 
 _HEAD = """# Reference of template.toml
 
-Made by `docs/template_reference.py` from the models that check the file; a test holds that it is up to date. How to write one:
-[templates.md](templates.md). The same as JSON Schema, for editors: `jailctl template schema`.
+Made by `docs/template_reference.py` from the models that check the file; a test holds that it is up to date. How to
+write one: [templates.md](templates.md). The same as JSON Schema, for editors: `jailctl template schema`.
 
-A template is a folder: `template.toml`, `files/` (into the image) and `jail/etc/` (into each jail's own `/etc`). Unknown keys are errors. A
-part is the same without `source`. What one includes is merged: scalars of the includer win, lists append, tables merge.
+A template is a folder: `template.toml`, `files/` (into the image) and `jail/etc/` (into each jail's own `/etc`).
+Unknown keys are errors. A part is the same without `source`. What one includes is merged: scalars of the includer win,
+lists append, tables merge.
 """
 _TABLES = {
     "copy": 'Only with `source = "copy"`; a part may have one for the templates that are.',
     "debian": 'Only with `source = "debian"`.',
     "tar": 'Only with `source = "tar"`.',
-    "run": "A command that is run while the image is built. May stand there many times, run in order, each on what is there so far.",
+    "run": "A command that is run while the image is built, on what is there so far. May stand there many times.",
     "image": "What the root holds beside the programs and `files/`.",
 }
 

@@ -1,5 +1,5 @@
-"""A template on the disk: its spec, its ``files/`` (into the image) and ``jail/etc/`` (rendered once a jail), with those
-of all that it includes: a file of the includer replaces one of the same path."""
+"""A template on the disk: its spec, its ``files/`` (into the image) and ``jail/etc/`` (rendered once a jail), with
+those of all that it includes: a file of the includer replaces one of the same path."""
 
 from __future__ import annotations
 

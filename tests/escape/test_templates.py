@@ -140,7 +140,8 @@ def test_refusal_every_error_of_a_template_at_once(people: Pair, template: Path)
     text = (template / "template.toml").read_text()
     (template / "template.toml").write_text(
         text.replace('network = "none"', 'network = "all"\njial = true').replace("linger = 60", 'linger = "soon"')
-        .replace('source = "host"', 'source = "host"\nbinds = ["/etc"]').replace('shell = "/bin/bash"', 'shell = "bash"')
+        .replace('source = "host"', 'source = "host"\nbinds = ["/etc"]')
+        .replace('shell = "/bin/bash"', 'shell = "bash"')
     )  # fmt: skip
     done = add(host)
     assert done.status == 5 and done.error["code"] == "invalid.template"

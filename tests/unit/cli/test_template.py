@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from jailkit.cli.main import main
@@ -219,7 +219,8 @@ def test_new_from_another_is_a_copy_with_its_name(paths: Paths, capsys: Capture)
     (base / "jail/etc").mkdir(parents=True)
     (base / "jail/etc/x.j2").write_text("{{ user.name }}\n")
     (base / "template.toml").write_text(
-        '# a comment\nname = "base"   # its name\ndescription = "d"\nincludes = ["locale"]\nsource = "tar"\n[tar]\nfile = "r.tar"\n'
+        '# a comment\nname = "base"   # its name\ndescription = "d"\nincludes = ["locale"]\nsource = "tar"\n'
+        '[tar]\nfile = "r.tar"\n'
     )
     assert value(paths, capsys, "new", "mine", "--from", "base")["files"] == [
         "files/etc/run", "jail/etc/x.j2", "template.toml",
