@@ -68,7 +68,6 @@ def _facts(paths: Paths, jail: JailInfo) -> dict[str, Any]:
         "spec_file": paths.spec(jail.name),
         "spec_problem": problem,
         "pid": record.pid if record else None,
-        "image_running": record.image if record else None,
         "processes": sum(1 for _ in proc.of_uid(jail.uid)),
         "keys": keys,
         "sessions": [_session(session) for session in _sessions(paths, jail.uid)],
@@ -129,7 +128,7 @@ def _print(settings: Settings, jail: JailInfo, facts: dict[str, Any]) -> None:
         if facts["pid"] is None
         else f"{jail.state}, process {facts['pid']}, processes in it: {facts['processes']}"
     )
-    old = facts["image_running"] not in (None, jail.image)
+    old = jail.running_image not in (None, jail.image)
     pairs([
         ("name", jail.name),
         ("state", state),

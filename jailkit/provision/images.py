@@ -235,7 +235,7 @@ Log = Callable[[str], None]
 def update(paths: Paths, template: str, cache_too: bool = True, log: Log | None = None) -> Update:
     """Build the image of ``template``, try its smoke tests in a throw-away jail of it, and only then let the tag name
     it: all its dormant jails start from it from then on, in the time of one rename(2); a running jail keeps its root
-    until it stops. Raise as build.build, ``image.smoke``."""
+    until it stops. Raise as build.build and build.smoke."""
     made = build.build(paths, template, cache_too, log)
     before = tags.current(paths, template)
     if made.digest != before:

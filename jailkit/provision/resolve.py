@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..errors import JailkitError
-from ..image import store, tags
+from ..image import render, store, tags
 from ..image.template import Template, jail_entries, load_template
 from ..jail import recipe as recipes
 from ..jail.recipe import Recipe
@@ -13,12 +13,11 @@ from ..paths import Paths
 from ..spec.config import Config
 from ..spec.fields import linger_seconds
 from ..spec.jail import JailSpec
-from . import accounts, files
+from . import accounts, files, layers
 from .state import Row
 
 SETTING_UP = "being set up"
 REMOVING = "being removed"
-_DNS = ("nameserver", "search", "domain", "options", "sortlist")
 
 
 def template(paths: Paths, reference: str) -> tuple[Template, str | None]:
@@ -69,14 +68,8 @@ def jail_files(template: Template, made: Recipe, gecos: str, group: str, resolv_
         "shell": made.shell,
     }  # fmt: skip
     jail: dict[str, object] = {"hostname": made.hostname, "network": made.network}
-    dns = dns_lines(resolv_conf) if made.network == "host" else []
+    dns = render.dns_lines(resolv_conf) if made.network == "host" else []
     return jail_entries(template, user, jail, dns)
-
-
-def dns_lines(resolv_conf: str) -> list[str]:
-    """The lines of resolv.conf(5) that mean something."""
-    lines = (" ".join(line.split()) for line in resolv_conf.splitlines())
-    return [line for line in lines if line.partition(" ")[0] in _DNS and line.isprintable()]
 
 
 def _plain(gecos: str) -> str:
@@ -118,8 +111,17 @@ def write(paths: Paths, made: Recipe, content: dict[str, bytes]) -> None:
         files.write(f"{top}/etc/{name}", data, 0o644)
     for name in set(os.listdir(f"{top}/etc")) - set(content):
         os.unlink(f"{top}/etc/{name}")
+    if made.mode == "overlay" and _mode(paths, made.user) != "overlay":
+        layers.make(paths, made.user, made.base)  # later, where it is missing, something is wrong: a start says so
     recipes.save(paths, made)
     files.sync(top)
+
+
+def _mode(paths: Paths, name: str) -> str:
+    try:
+        return recipes.load(paths, name).mode
+    except JailkitError:
+        return ""
 
 
 def refresh(paths: Paths, row: Row) -> None:

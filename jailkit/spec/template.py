@@ -177,6 +177,12 @@ class TemplateSpec(TemplateFile):
     def _root_mode(self) -> TemplateSpec:
         if self.writable and self.root == "readonly":
             raise ValueError('writable: needs root = "overlay" or "ephemeral"')
+        for path in self.writable:
+            for point in (*_MOUNTED, "/etc", *self.binds):
+                if f"{point}/".startswith(f"{path.rstrip('/')}/"):
+                    raise ValueError(f"writable: {path} holds {point}, on which a jail mounts what is not hers")
+                if path.startswith(f"{point}/") and point != "/etc":
+                    raise ValueError(f"writable: {path} lies in {point}, which is mounted over it")
         return self
 
     @model_validator(mode="after")
@@ -206,5 +212,6 @@ class TemplateSpec(TemplateFile):
         return top in ("/home", *self.image.directories) and top not in _SYSTEM
 
 
+_MOUNTED = ("/dev", "/home", "/proc", "/run", "/sys", "/tmp", "/var/tmp")
 _SYSTEM = frozenset(("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/run",
                      "/sbin", "/sys", "/tmp", "/usr", "/var"))  # fmt: skip
