@@ -92,11 +92,10 @@ echo '<?php namespace Test; class Greet { static function hi() { return "from th
 cd ../app
 cat > composer.json <<'END'
 {"name": "test/app", "repositories": [{"type": "path", "url": "../lib"}, {"packagist.org": false}],
- "require": {"test/lib": "1.0.0"}, "scripts": {"post-install-cmd": "echo script ran"}}
+ "require": {"test/lib": "1.0.0"}, "scripts": {"post-autoload-dump": "echo script ran"}}
 END
 export COMPOSER_DISABLE_NETWORK=1
 composer install --no-interaction --no-progress 2>composer.log || { cat composer.log >&2; exit 1; }
-grep '^script ran' composer.log
 php -r 'require "vendor/autoload.php"; echo Test\\Greet::hi(), "\\n";'
 composer show --no-interaction 2>/dev/null | tr -s ' ' | cut -d' ' -f1,2
 composer validate --no-interaction --no-check-all --no-check-publish 2>&1 | grep -c 'is valid'
