@@ -16,7 +16,7 @@ files = {
     "greeting/__init__.py": "def greet(): return 'hello from a wheel'\\n",
     "greeting/__main__.py": "from . import greet\\nprint(greet())\\n",
     "greeting-1.0.dist-info/METADATA": "Metadata-Version: 2.1\\nName: greeting\\nVersion: 1.0\\n",
-    "greeting-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+    "greeting-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
     "greeting-1.0.dist-info/entry_points.txt": "[console_scripts]\\ngreet = greeting.__main__:greet\\n",
 }
 with zipfile.ZipFile("wheels/greeting-1.0-py3-none-any.whl", "w") as wheel:
@@ -76,11 +76,13 @@ def test_a_server_on_her_own_loopback(python: Host) -> None:
     outside = "import socket; socket.create_connection(('127.0.0.1', 8000), 2)"
     done = python.run(["/usr/bin/python3", "-c", outside])
     assert done.returncode == 1 and "refused" in done.stderr
+    assert python.ssh("pytess", f'python3 -c "{outside}"').returncode == 0, "it serves still"
 
 
 MODULES = {
-    "sqlite3": ("c = sqlite3.connect('x.db'); c.execute('create table if not exists t(a)'); c.execute('insert into t values (1)');"
-                "c.commit(); print(c.execute('select max(a) from t').fetchone()[0])", "1\n"),
+    "sqlite3": ("c = sqlite3.connect('x.db'); c.execute('create table if not exists t(a)')\n"
+                "c.execute('insert into t values (1)'); c.commit()\n"
+                "print(c.execute('select max(a) from t').fetchone()[0])", "1\n"),
     "ssl": ("print(len(ssl.create_default_context().get_ca_certs()) > 50)", "True\n"),
     "zoneinfo": ("print(zoneinfo.ZoneInfo('Europe/Berlin'))", "Europe/Berlin\n"),
     "multiprocessing": ("p = multiprocessing.Pool(2); print(p.map(abs, [-1, -2]))", "[1, 2]\n"),

@@ -80,9 +80,9 @@ def test_push_and_pull_bring_everything(backup: Host, source: Path) -> None:
 
 
 def test_what_is_gone_is_deleted(backup: Host, source: Path) -> None:
-    works(backup, "-a", "/root/source/", ":copy/")
+    works(backup, "-aH", "/root/source/", ":copy/")
     (source / "deep/er/two").unlink()
-    said = works(backup, "-ai", "--delete", "/root/source/", ":copy/")
+    said = works(backup, "-aHi", "--delete", "/root/source/", ":copy/")
     assert "*deleting   deep/er/two" in said and not (backup.root / f"home/{USER}/copy/deep/er/two").exists()
     assert same(backup, "/root/source/", ":copy/")
 

@@ -30,21 +30,25 @@ def succeeds(host: Host, command: str, output: str, *, input: str = "", timeout:
 
 PHP = {
     "json": ("echo json_encode(['a' => 1]);", '{"a":1}'),
-    "curl": ("$c = curl_init('file:///etc/hostname'); curl_setopt($c, CURLOPT_RETURNTRANSFER, 1); echo trim(curl_exec($c));", "wanda"),
+    "curl": ("$c = curl_init('file:///etc/hostname'); curl_setopt($c, CURLOPT_RETURNTRANSFER, 1);"
+             "echo trim(curl_exec($c));", "wanda"),
     "curl-ssl": ("echo curl_version()['features'] & CURL_VERSION_SSL ? 'ssl' : 'none';", "ssl"),
     "gd": ("$i = imagecreatetruecolor(2, 2); imagepng($i, 'x.png'); echo getimagesize('x.png')['mime'];", "image/png"),
     "intl": ("echo (new NumberFormatter('de_DE', NumberFormatter::DECIMAL))->format(1234.5);", "1.234,5"),
     "mbstring": ("echo mb_strtoupper('straße ü');", "STRASSE Ü"),
-    "mysql": ("echo class_exists('mysqli') ? implode(',', array_intersect(PDO::getAvailableDrivers(), ['mysql'])) : '';", "mysql"),
-    "sqlite3": ("$d = new PDO('sqlite:x.db'); $d->exec('create table if not exists t(a)'); $d->exec('insert into t values (7)');"
-                "echo $d->query('select a from t')->fetchColumn();", "7"),
-    "xml": ("$d = new DOMDocument; $d->loadXML('<a><b>x</b></a>'); echo (new DOMXPath($d))->evaluate('string(//b)');", "x"),
+    "mysql": ("echo class_exists('mysqli') && in_array('mysql', PDO::getAvailableDrivers()) ? 'both' : '';", "both"),
+    "sqlite3": ("$d = new PDO('sqlite:x.db'); $d->exec('create table if not exists t(a)');"
+                "$d->exec('insert into t values (7)'); echo $d->query('select a from t')->fetchColumn();", "7"),
+    "xml": ("$d = new DOMDocument; $d->loadXML('<a><b>x</b></a>');"
+            "echo (new DOMXPath($d))->evaluate('string(//b)');", "x"),
     "zip": ("$z = new ZipArchive; $z->open('x.zip', ZipArchive::CREATE); $z->addFromString('a', 'b'); $z->close();"
             "$z->open('x.zip'); echo $z->getFromName('a');", "b"),
     "openssl": ("echo is_readable(openssl_get_cert_locations()['default_cert_file']) || "
                 "count(glob(openssl_get_cert_locations()['default_cert_dir'].'/*')) > 50 ? 'certs' : 'none';", "certs"),
-    "timezone": ("echo (new DateTime('2026-07-01 12:00', new DateTimeZone('Europe/Berlin')))->format('T P');", "CEST +02:00"),
-    "session": ("session_start(); $_SESSION['a'] = 5; session_write_close(); session_start(); echo $_SESSION['a'];", "5"),
+    "timezone": ("echo (new DateTime('2026-07-01 12:00', new DateTimeZone('Europe/Berlin')))->format('T P');",
+                 "CEST +02:00"),
+    "session": ("session_start(); $_SESSION['a'] = 5; session_write_close(); session_start();"
+                "echo $_SESSION['a'];", "5"),
     "temporary": ("$f = tempnam(sys_get_temp_dir(), 'x'); echo dirname($f);", "/tmp"),
     "mail-off": ("echo @mail('a@b', 's', 't') ? 'sent' : 'refused';", "refused"),
     "ini": ("echo basename(php_ini_loaded_file());", "php.ini"),
@@ -140,7 +144,8 @@ const server = http.createServer((_, reply) => reply.end('served')).listen(0, '1
       const worker = new Worker('require("worker_threads").parentPort.postMessage(6 * 7)', { eval: true });
       worker.on('message', number => {
         console.log(String(data), number, crypto.createHash('sha256').update('x').digest('hex').slice(0, 8),
-          new Intl.DateTimeFormat('de', { timeZone: 'Europe/Berlin', month: 'long' }).format(new Date(0)), os.userInfo().username);
+          new Intl.DateTimeFormat('de', { timeZone: 'Europe/Berlin', month: 'long' }).format(new Date(0)),
+          os.userInfo().username);
         server.close();
       });
     });
