@@ -26,7 +26,7 @@ def h() -> Iterator[Host]:
 
 def change(h: Host, text: str) -> None:
     """A new version of the template: one that its jails can see."""
-    with (h.root / "opt/jailctl/templates/shell/files/etc/profile").open("a") as file:
+    with (h.root / "opt/jailctl/templates/parts/shells/files/etc/profile").open("a") as file:
         file.write(f"# {text}\n")
 
 
@@ -110,7 +110,7 @@ def test_settings_come_with_the_image_and_go_back_with_it(h: Host) -> None:
     before = recipe.read_bytes()
     try:
         toml.write_text(text.replace('path = "', 'path = "/opt/tools:'))
-        (h.root / "opt/jailctl/templates/shell/jail/etc/motd.j2").write_text("Hello {{ user.name }}\n")
+        (h.root / "opt/jailctl/templates/parts/accounts/jail/etc/motd.j2").write_text("Hello {{ user.name }}\n")
         said(h, "update", "shell")
         assert recipe.read_bytes() == before
         seen = h.ssh("berta", 'echo "$PATH"; cat /etc/motd').stdout
@@ -122,18 +122,18 @@ def test_settings_come_with_the_image_and_go_back_with_it(h: Host) -> None:
         assert recipe.read_bytes() == before
     finally:
         toml.write_text(text)
-        (h.root / "opt/jailctl/templates/shell/jail/etc/motd.j2").unlink()
+        (h.root / "opt/jailctl/templates/parts/accounts/jail/etc/motd.j2").unlink()
 
 
 def test_a_failed_smoke_test_stops_an_update(h: Host) -> None:
     toml = h.root / "opt/jailctl/templates/shell/template.toml"
     text, before = toml.read_text(), h.image("shell")
     try:
-        toml.write_text(text.replace("\n[image]", '\nsmoke = ["test -x /bin/bash", "test -e /etc/nothing"]\n\n[image]', 1))
+        toml.write_text(text.replace("smoke = [", 'smoke = ["test -x /bin/bash", "test -e /etc/nothing",', 1))
         error = said(h, "update", "shell", status=5)["error"]
         assert error["code"] == "invalid.smoke-test" and "/etc/nothing" in error["message"]
         assert h.image("shell") == before
-        toml.write_text(text.replace("\n[image]", '\nsmoke = ["test -x /bin/bash"]\n\n[image]', 1))
+        toml.write_text(text.replace("smoke = [", 'smoke = ["test -x /bin/bash",', 1))
         assert said(h, "update", "shell")["updates"][0]["changed"]
     finally:
         toml.write_text(text)
@@ -185,7 +185,7 @@ def test_tags_hold_an_image_and_jails_can_be_made_of_them(h: Host) -> None:
 def test_what_differs_between_two_images(h: Host) -> None:
     first = h.image("shell")
     change(h, "tenth")
-    (h.root / "opt/jailctl/templates/shell/files/etc/added").write_text("")
+    (h.root / "opt/jailctl/templates/parts/shells/files/etc/added").write_text("")
     said(h, "update", "shell")
     found = said(h, "image", "diff", first, "shell")["differences"]
     assert {(row["kind"], row["path"]) for row in found} == {("changed", "/etc/profile"), ("added", "/etc/added")}
