@@ -130,7 +130,7 @@ class Host:
         row = self._row(spec.user)
         facts = inspect.for_add(self.paths, self.config, row, spec, template, request.password)
         made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
-        return Plan(made.name, made.kind, made.operations, made.warnings, request=request)
+        return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
 
     @staticmethod
     def _judged_before(opened: OpenPlan, request: _Add | _Remove | None) -> None:

@@ -20,7 +20,7 @@ class JailInfo:
     """state: "running", "dormant", "disabled", "adding" or "removing" (begun, not ended), "broken" (problem says why).
 
     base: first id of the jail's own range. image: digest. linger: seconds, None for ever. keys: how many may log in.
-    sessions: open ones. created: seconds since the epoch."""
+    sessions: open ones. created: seconds since the epoch. level: "namespaces", or "chroot" for files only."""
 
     name: str
     state: str
@@ -39,6 +39,7 @@ class JailInfo:
     sessions: int
     created: int
     problem: str = ""
+    level: str = "namespaces"
 
     def data(self) -> dict[str, Any]:
         return asdict(self)
@@ -77,6 +78,7 @@ def info(paths: Paths, row: Row) -> JailInfo:
         sessions=_sessions(paths, row.uid),
         created=row.created,
         problem=problem if state == "broken" else made.disabled if made else "",
+        level=row.level,
     )
 
 
