@@ -85,8 +85,8 @@ def for_setup(paths: Paths) -> Provision:
     """The part of provision/ that setup uses."""
     host = Host(paths)
 
-    def add(name: str, key: str) -> None:
-        host.apply(host.plan_add(jail_spec(name), [key]))
+    def add(name: str, key: str, template: str) -> None:
+        host.apply(host.plan_add(jail_spec(name, template=template), [key]))
 
     def remove(name: str) -> None:
         try:

@@ -270,4 +270,4 @@ def _resumed(opened: OpenPlan, request: _Add | _Remove, back: bool) -> Plan:
     warning = (
         f"an earlier '{opened.kind}' of {opened.name} was interrupted; it is {'undone' if back else 'finished'} first"
     )
-    return Plan(opened.name, kind, tuple(reversed(steps) if back else steps), (warning,), True, request)
+    return Plan(opened.name, kind, tuple(reversed(steps) if back else steps), (warning,), True, request=request)

@@ -20,7 +20,8 @@ class JailInfo:
     """state: "running", "dormant", "disabled", "adding" or "removing" (begun, not ended), "broken" (problem says why).
 
     base: first id of the jail's own range. image: digest. linger: seconds, None for ever. keys: how many may log in.
-    sessions: open ones. created: seconds since the epoch. level: "namespaces", or "chroot" for files only."""
+    sessions: open ones. created: seconds since the epoch. level: "namespaces", or "chroot"
+    for files only, where host name, shell and network are ""."""
 
     name: str
     state: str
@@ -60,6 +61,7 @@ def info(paths: Paths, row: Row) -> JailInfo:
             image = recipes.image(paths, made)
         except JailkitError as error:
             state, problem = ("broken" if state == "dormant" else state), error.message
+    shown = None if row.level == "chroot" else made
     return JailInfo(
         name=row.name,
         state=state,
@@ -69,9 +71,9 @@ def info(paths: Paths, row: Row) -> JailInfo:
         template=str(row.spec.get("template", "")),
         image=image,
         home=row.home,
-        hostname=made.hostname if made else "",
-        shell=made.shell if made else "",
-        network=made.network if made else "",
+        hostname=shown.hostname if shown else "",
+        shell=shown.shell if shown else "",
+        network=shown.network if shown else "",
         linger=made.linger if made else 0,
         existing=row.existing,
         keys=len(row.spec.get("keys", ())),

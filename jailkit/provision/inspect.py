@@ -71,7 +71,9 @@ def _managed(row: Row | None, spec: JailSpec | None = None) -> Managed | None:
     if row is None:
         return None
     applied = spec is None or row.spec == spec.model_dump()
-    return Managed(row.uid, row.gid, row.phase, row.existing, row.home, row.old_shell, row.was_member, applied, row.level)
+    return Managed(
+        row.uid, row.gid, row.phase, row.existing, row.home, row.old_shell, row.was_member, applied, row.level
+    )
 
 
 def _spec(paths: Paths, name: str) -> tuple[dict[str, object] | None, bool]:
