@@ -26,9 +26,16 @@ MODE, FILES_MODE = 0o750, 0o700
 
 
 def start(paths: Paths, recipe: Recipe) -> Record:
-    """Make the jail ready for sessions; called with its lock held. Raise ``missing.home``, ``unsafe.*``, ``io.*``."""
+    """Make the jail ready for sessions; called with its lock held. Raise ``missing.home``, ``unsafe.*``, ``io.home``,
+    ``io.record``."""
     check(recipe)
-    _place(paths, recipe)
+    try:
+        _place(paths, recipe)
+    except OSError as error:
+        etc = f"{recipe.home}/etc"
+        raise JailkitError(
+            "io.home", f"cannot write into {etc}: {error.strerror}", f"ls -ld {etc}; df -h {etc}"
+        ) from None
     record = Record(
         user=recipe.user, uid=recipe.uid, gid=recipe.gid, pid=0, start=0, userns=0, home=recipe.home,
         shell=recipe.shell, sftp=recipe.sftp, path=recipe.path, cgroup=slices.place(recipe.uid),
@@ -86,7 +93,7 @@ def _place(paths: Paths, recipe: Recipe) -> None:
                 data = file.read()
             try:
                 same = tree.read_file(f"etc/{name}") == data
-            except (FileNotFoundError, JailkitError):  # or something else than a file stands there
+            except (OSError, JailkitError):  # it is missing, or something else than a file
                 same = False
             if not same:
                 tree.write_file(f"etc/{name}", data, 0o644, 0, 0)

@@ -26,8 +26,9 @@ def run(paths: Paths, name: str, argv: list[str] | None) -> int:
     recipe = recipes.load(paths, name)
     if recipe.level == "chroot":
         raise JailkitError(
-            "jail.files-only", f"the jail of {name} has files only: nothing can run in it", f"sftp {name}@localhost, or look into {recipe.home}"
-        )
+            "jail.files-only", f"the jail of {name} has files only: nothing can run in it",
+            f"sftp {name}@localhost, or look into {recipe.home}",
+        )  # fmt: skip
     for program in (paths.hook, paths.door):
         if not os.access(program, os.X_OK):
             raise JailkitError("missing.program", f"{program} is missing", "run ./install again")

@@ -26,8 +26,8 @@ class Provision:
     """What setup needs of provision/, which login/ does not import: handed in by the command line.
 
     group: make the group. directories: make the directories. modes: what they are to be. jails: names of all jails.
-    add: make a jailed user (name, public key, template; without a password). remove: take her away again, whatever is left.
-    forget: remove the state, or return why it is kept."""
+    add: make a jailed user (name, public key, template; without a password). remove: take her away again, whatever is
+    left. forget: remove the state, or return why it is kept."""
 
     group: Callable[[], object]
     directories: Callable[[], None]

@@ -2,6 +2,7 @@
 
 do          "add" or "remove"; for remove also "keep_home", "archive"
 spec        data of the spec that is asked for (add)
+template    the shipped template that it names (default shell)
 facts       data of the facts; what is left out has its default (jailkit/provision/facts.py)
 operations  what the plan must be: "kind", or ["kind", {fields that must have these values}]
 warnings    how many (default 0)
@@ -34,8 +35,9 @@ def planned(case: dict[str, Any]) -> Plan:
     facts = facts_module.from_data(case["facts"])
     if case["do"] == "remove":
         return plan_remove(facts.name, facts, case.get("keep_home", False), case.get("archive"))
-    text = (TREE / "templates/shell/template.toml").read_text()
-    template = load.parse(TemplateSpec, text, "shell", "invalid.template")
+    name = case.get("template", "shell")
+    text = (TREE / f"templates/{name}/template.toml").read_text()
+    template = load.parse(TemplateSpec, text, name, "invalid.template")
     config = Config.model_validate(case.get("config", {}))
     return plan_add(JailSpec.model_validate(case["spec"]), template, config, facts, case.get("hashed"))
 
