@@ -68,7 +68,6 @@ def _facts(paths: Paths, jail: JailInfo) -> dict[str, Any]:
         "spec_file": paths.spec(jail.name),
         "spec_problem": problem,
         "pid": (record.pid or None) if record else None,
-        "image_running": record.image if record else None,
         "processes": sum(1 for _ in proc.of_uid(jail.uid)),
         "keys": keys,
         "sessions": [_session(session) for session in _sessions(paths, jail.uid)],
@@ -124,12 +123,12 @@ def _key(line: str) -> dict[str, str]:
 
 
 def _print(settings: Settings, jail: JailInfo, facts: dict[str, Any]) -> None:
+    from ..jail.chroot import FILES
+
     state, files_only = jail.state, jail.level == "chroot"
     if facts["pid"] is not None:
         state = f"{jail.state}, process {facts['pid']}, processes in it: {facts['processes']}"
-    from ..jail.chroot import FILES
-
-    old = facts["image_running"] not in (None, jail.image)
+    old = jail.running_image not in (None, jail.image)
     pairs([
         ("name", jail.name),
         ("state", state),

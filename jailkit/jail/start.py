@@ -18,12 +18,11 @@ makes it; it kept its capabilities across that change, so hosts that forbid user
 
 from __future__ import annotations
 
-import ctypes
 import os
 
 from ..errors import JailkitError
 from ..kernel import caps, mount, namespaces, proc, seccomp
-from ..kernel.libc import put, syscall
+from ..kernel.libc import put
 from ..paths import Paths
 from . import chroot, images, runtime, slices, stage
 from . import recipe as recipes
@@ -210,17 +209,8 @@ def _first(paths: Paths, recipe: Recipe, go: int, keeper: int) -> None:
     os.dup2(null, 1)
     os.dup2(null, 2)
     caps.drop_all()
-    seccomp_install(recipe)  # the tenant may trace its keeper: it must not find a process with more rights there
+    seccomp.install(_filter(recipe))  # the tenant may trace its keeper: it must find no process with more rights there
     os.execve(keeper, ["keeper"], {})
-
-
-def seccomp_install(recipe: Recipe) -> None:
-    """Install the jail's program on this process (seccomp(2), SECCOMP_SET_MODE_FILTER)."""
-    code = _filter(recipe)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    # struct sock_fprog: unsigned short len, padding, pointer
-    fprog = (ctypes.c_uint64 * 2)(len(code) // 8, ctypes.addressof(buffer))
-    syscall("seccomp", 1, 0, ctypes.byref(fprog))
 
 
 def _read(fd: int, line: bool = False) -> bytes:

@@ -7,8 +7,11 @@ is allowed. Classic BPF, as in seccomp(2); the kernel caches the plain "allow" v
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import struct
+
+from .libc import syscall
 
 REVIEWED = 469
 """file_setattr, Linux 6.17: the last number that was read for this file."""
@@ -73,10 +76,11 @@ def _deny(number: int) -> bytes:
     return _op(_RET, _ERRNO | number)
 
 
-def program(machine: str, host_network: bool = False) -> bytes:
+def program(machine: str, host_network: bool = False, set_id: bool = False) -> bytes:
     """The program for ``machine`` ("x86_64", "aarch64") as ``struct sock_filter`` instructions.
 
-    host_network: the jail shares the host's network, so that routes may be read (AF_NETLINK, NETLINK_ROUTE).
+    host_network: the jail shares the host's network, so that routes may be read (AF_NETLINK, NETLINK_ROUTE). set_id:
+    setuid files may be made, as dpkg does, which is no use where an image is built: they do not come into it.
     Socket families: unix, IPv4, IPv6 only. Raise KeyError for an architecture that nobody has reviewed."""
     column = 0 if machine == "x86_64" else 1
     out = [
@@ -88,7 +92,7 @@ def program(machine: str, host_network: bool = False) -> bytes:
         _op(_JEQ, _CLONE3, 0, 1), _deny(errno.ENOSYS),
         _op(_JEQ, _OPENAT2, 0, 1), _deny(errno.ENOSYS),  # its mode is in memory, where no filter can look
     ]  # fmt: skip
-    for modes in _MODES.values():
+    for modes in () if set_id else _MODES.values():
         number, mode, flags = modes[column], modes[2], modes[3]
         if number is not None:
             out += _setuid(number, mode, flags)
@@ -99,6 +103,14 @@ def program(machine: str, host_network: bool = False) -> bytes:
             out += [_op(_JEQ, number, 0, 1), _deny(errno.EPERM)]
     out.append(_op(_RET, _ALLOW))
     return b"".join(out)
+
+
+def install(code: bytes) -> None:
+    """Install the program ``code`` on this process, for good (seccomp(2), SECCOMP_SET_MODE_FILTER). Raise OSError."""
+    buffer = ctypes.create_string_buffer(code, len(code))
+    # struct sock_fprog: unsigned short len, padding, pointer
+    fprog = (ctypes.c_uint64 * 2)(len(code) // 8, ctypes.addressof(buffer))
+    syscall("seccomp", 1, 0, ctypes.byref(fprog))
 
 
 def _argument(index: int) -> bytes:

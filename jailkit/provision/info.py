@@ -19,9 +19,10 @@ from .state import Row
 class JailInfo:
     """state: "running", "dormant", "disabled", "adding" or "removing" (begun, not ended), "broken" (problem says why).
 
-    base: first id of the jail's own range. image: digest. linger: seconds, None for ever. keys: how many may log in.
-    sessions: open ones. created: seconds since the epoch. level: "namespaces", or "chroot"
-    for files only, where host name, shell and network are ""."""
+    base: first id of the jail's own range. image: digest of what it starts from; running_image: of what it runs in, None
+    where it does not run. linger: seconds, None for ever. keys: how many may log in. sessions: open ones. created:
+    seconds since the epoch. level: "namespaces", or "chroot" for files only, where host name, shell and network are
+    ""."""
 
     name: str
     state: str
@@ -30,6 +31,7 @@ class JailInfo:
     base: int
     template: str
     image: str
+    running_image: str | None
     home: str
     hostname: str
     shell: str
@@ -54,7 +56,8 @@ def info(paths: Paths, row: Row) -> JailInfo:
         made = recipes.load(paths, row.name)
     except JailkitError as error:
         problem = error.message
-    state = _state(paths, row, made, problem)
+    record = runtime.running(paths, row.uid)
+    state = _state(row, made, problem, record is not None)
     image = ""
     if made is not None:
         try:
@@ -70,6 +73,7 @@ def info(paths: Paths, row: Row) -> JailInfo:
         base=row.base,
         template=str(row.spec.get("template", "")),
         image=image,
+        running_image=record.image if record else None,
         home=row.home,
         hostname=shown.hostname if shown else "",
         shell=shown.shell if shown else "",
@@ -84,14 +88,14 @@ def info(paths: Paths, row: Row) -> JailInfo:
     )
 
 
-def _state(paths: Paths, row: Row, made: recipes.Recipe | None, problem: str) -> str:
+def _state(row: Row, made: recipes.Recipe | None, problem: str, running: bool) -> str:
     if row.phase != "present":
         return row.phase
     if problem:
         return "broken"
     if made is not None and made.disabled:
         return "disabled"
-    return "running" if runtime.running(paths, row.uid) else "dormant"
+    return "running" if running else "dormant"
 
 
 def _sessions(paths: Paths, uid: int) -> int:

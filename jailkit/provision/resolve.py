@@ -5,20 +5,39 @@ from __future__ import annotations
 import os
 
 from ..errors import JailkitError
-from ..image import store
-from ..image.template import Template, jail_entries
+from ..image import render, store, tags
+from ..image.template import Template, jail_entries, load_template
 from ..jail import recipe as recipes
 from ..jail.recipe import Recipe
 from ..paths import Paths
 from ..spec.config import Config
 from ..spec.fields import linger_seconds
 from ..spec.jail import JailSpec
-from . import accounts, files
+from . import accounts, files, layers
 from .state import Row
 
 SETTING_UP = "being set up"
 REMOVING = "being removed"
-_DNS = ("nameserver", "search", "domain", "options", "sortlist")
+
+
+def template(paths: Paths, reference: str) -> tuple[Template, str | None]:
+    """The template that a jail of ``reference`` is made from, and the digest of its image: as it was when that was
+    built, so that settings and root belong together; or as its folder is now, and None, where there is no image yet.
+
+    A folder that is there and broken is an error all the same: whoever edited it wants to know. Raise
+    ``missing.template``, ``invalid.template``."""
+    try:
+        found: Template | None = load_template(paths, reference.partition(":")[0])
+    except JailkitError as error:
+        if error.code != "missing.template" or tags.current(paths, reference) is None:
+            raise
+        found = None
+    image = tags.current(paths, reference)
+    if image is not None:
+        return store.template(paths, image), image
+    if found is None or ":" in reference:
+        raise JailkitError("missing.image", f"there is no image {reference}", "jailctl image list shows all")
+    return found, None
 
 
 def home_of(spec: JailSpec, config: Config) -> str:
@@ -35,7 +54,8 @@ def recipe(spec: JailSpec, template: Template, ids: tuple[int, int, int], home: 
     return Recipe(
         user=spec.user, uid=ids[0], gid=ids[1], base=ids[2], home=home, hostname=spec.host_name,
         template=spec.template, world=world, level=default.level, mode=default.root, writable=list(default.writable),
-        connectors=list(default.connectors), shell=spec.shell or default.shell, network=spec.network or default.network, linger=linger_seconds(linger),
+        connectors=list(default.connectors), shell=spec.shell or default.shell,
+        network=spec.network or default.network, linger=linger_seconds(linger),
         services=list(default.services), path=default.path, sftp=default.sftp, binds=list(default.binds),
         files=[], tmp_bytes=default.tmp_bytes, disabled="",
     )  # fmt: skip
@@ -48,14 +68,8 @@ def jail_files(template: Template, made: Recipe, gecos: str, group: str, resolv_
         "shell": made.shell,
     }  # fmt: skip
     jail: dict[str, object] = {"hostname": made.hostname, "network": made.network}
-    dns = dns_lines(resolv_conf) if made.network == "host" else []
+    dns = render.dns_lines(resolv_conf) if made.network == "host" else []
     return jail_entries(template, user, jail, dns)
-
-
-def dns_lines(resolv_conf: str) -> list[str]:
-    """The lines of resolv.conf(5) that mean something."""
-    lines = (" ".join(line.split()) for line in resolv_conf.splitlines())
-    return [line for line in lines if line.partition(" ")[0] in _DNS and line.isprintable()]
 
 
 def _plain(gecos: str) -> str:
@@ -97,8 +111,17 @@ def write(paths: Paths, made: Recipe, content: dict[str, bytes]) -> None:
         files.write(f"{top}/etc/{name}", data, 0o644)
     for name in set(os.listdir(f"{top}/etc")) - set(content):
         os.unlink(f"{top}/etc/{name}")
+    if made.mode == "overlay" and _mode(paths, made.user) != "overlay":
+        layers.make(paths, made.user, made.base)  # later, where it is missing, something is wrong: a start says so
     recipes.save(paths, made)
     files.sync(top)
+
+
+def _mode(paths: Paths, name: str) -> str:
+    try:
+        return recipes.load(paths, name).mode
+    except JailkitError:
+        return ""
 
 
 def refresh(paths: Paths, row: Row) -> None:

@@ -133,12 +133,20 @@ class TemplateSpec(Model):
                 raise ValueError(f"[{name}] is for source = {name!r}, but source is {self.source!r}")
         if self.source in ("copy", "tar") and tables[self.source] is None:
             raise ValueError(f"source = {self.source!r} needs a table [{self.source}]")
+        if self.source == "host" and not self.binds:
+            raise ValueError('source = "host" needs binds, such as ["/usr"]')
         return self
 
     @model_validator(mode="after")
     def _root_mode(self) -> TemplateSpec:
         if self.writable and self.root == "readonly":
             raise ValueError('writable: needs root = "overlay" or "ephemeral"')
+        for path in self.writable:
+            for point in (*_MOUNTED, "/etc", *self.binds):
+                if f"{point}/".startswith(f"{path.rstrip('/')}/"):
+                    raise ValueError(f"writable: {path} holds {point}, on which a jail mounts what is not hers")
+                if path.startswith(f"{point}/") and point != "/etc":
+                    raise ValueError(f"writable: {path} lies in {point}, which is mounted over it")
         return self
 
     @field_validator("smoke")
@@ -198,11 +206,11 @@ class TemplateSpec(Model):
         chroot jail mounts nothing."""
         plain_path(home)
         top = "/" + home.split("/")[1]
-        return top not in _SYSTEM and (self.level == "chroot" or top in self.image.directories)
+        return top not in _SYSTEM and (self.level == "chroot" or top in ("/home", *self.image.directories))
 
 
 _NOT_IN_CHROOT = frozenset(("connectors", "copy", "debian", "image", "network", "path", "root", "run", "sftp", "shell",
                             "smoke", "tar", "tmp", "writable"))  # fmt: skip
-
+_MOUNTED = ("/dev", "/home", "/proc", "/run", "/sys", "/tmp", "/var/tmp")
 _SYSTEM = frozenset(("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/run",
                      "/sbin", "/sys", "/tmp", "/usr", "/var"))  # fmt: skip

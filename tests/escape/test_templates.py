@@ -44,7 +44,8 @@ PAYLOADS = {
 
 BOTH = ("popen", "attr-filter", "include", "change-user", "undefined")
 PROBE = "/etc/jailctl/templates/probe"
-MAY_CHANGE = (PROBE, "/var/lib/jailctl/images", "/var/lib/jailctl/tags", "/var/lib/jailctl/state.db")
+KEPT = ("images", "tags", "contents", "cache", "logs", "histories", "state.db")
+MAY_CHANGE = (PROBE, *(f"/var/lib/jailctl/{name}" for name in KEPT))
 """What a text in a file says comes out when it is rendered: by then ids are reserved, which are never given again, and
 an image may be built, which the next user of the template takes. There is no account, no jail and no file of hers."""
 

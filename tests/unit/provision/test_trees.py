@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from jailkit.errors import JailkitError
+from jailkit.image import render
 from jailkit.kernel.beneath import remove_tree
-from jailkit.provision import archive, files, homes, mounts, resolve
+from jailkit.provision import archive, files, homes, mounts
 from jailkit.provision.state import Row
 from tests.unit.rooted import rooted
 
@@ -355,4 +356,4 @@ def test_resolv_conf_is_reduced_to_what_means_something() -> None:
     text = (
         "# c\nnameserver 192.0.2.1\n  search  a.b\nevil\x1b[0m line\nnameserver 1\x00\noptions edns0\nnameserverx y\n"
     )
-    assert resolve.dns_lines(text) == ["nameserver 192.0.2.1", "search a.b", "options edns0"]
+    assert render.dns_lines(text) == ["nameserver 192.0.2.1", "search a.b", "options edns0"]
