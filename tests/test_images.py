@@ -123,7 +123,7 @@ def test_a_failed_smoke_test_stops_an_update(h: Host) -> None:
     try:
         toml.write_text(text.replace("\n[image]", '\nsmoke = ["test -x /bin/bash", "test -e /etc/nothing"]\n\n[image]', 1))
         error = said(h, "update", "shell", status=5)["error"]
-        assert error["code"] == "invalid.smoke" and "/etc/nothing" in error["message"]
+        assert error["code"] == "invalid.smoke-test" and "/etc/nothing" in error["message"]
         assert h.image("shell") == before
         toml.write_text(text.replace("\n[image]", '\nsmoke = ["test -x /bin/bash"]\n\n[image]', 1))
         assert said(h, "update", "shell")["updates"][0]["changed"]

@@ -3,8 +3,8 @@
     source      where its programs come from (source/*.py)          cached by what the source says of its inputs
     etc         directories, links and host files of ``[image]``    cheap, made each time
     files       ``files/``, rendered                                cheap, made each time
-    run ...     each ``[[run]]`` in a throw-away jail of the layers so far     cached by these layers and the command
     points      what jails are mounted on, and a placeholder for each file of their own
+    run ...     each ``[[run]]`` in a throw-away jail of the layers so far     cached by these layers and the command
 
 A layer is rows (layer.py); their contents are in the store. What came out is named by its digest: the same input gives
 the same image, and building it again costs a look."""
@@ -124,9 +124,10 @@ class _Bench:
         merged = layer.merge([
             self._source_layer(), self._timed("etc", self._etc), self._timed("files", self._files),
         ])  # fmt: skip
+        merged = layer.merge([points.needed(spec, self.template.jail_names, merged, self.contents), merged])
         for number, _ in enumerate(spec.run):
             merged = layer.merge([merged, self._run_layer(number, merged)])
-        return layer.merge([points.needed(spec, self.template.jail_names, merged, self.contents), merged])
+        return merged
 
     def _timed(self, name: str, make: Callable[[Contents], list[Row]]) -> list[Row]:
         begin = time.monotonic()
