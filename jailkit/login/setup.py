@@ -41,7 +41,7 @@ def all_steps(paths: Paths, provision: Provision, scripts: dict[str, str]) -> li
         steps.Directories(paths, provision),
         steps.Group(provision),
         steps.Options(paths),
-        *(steps.Image(paths, template) for template in verify.TEMPLATES),
+        *(steps.Image(paths, template, verify.TEMPLATES) for template in verify.TEMPLATES),
         steps.Completion(scripts),
         user_manager.UserManager(paths),
         gates.Pam(paths),

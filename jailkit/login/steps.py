@@ -9,7 +9,7 @@ import contextlib
 import grp
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import JailkitError
@@ -201,14 +201,14 @@ class Options(Step):
 
 
 class Image(Step):
-    """The image of one template."""
+    """The image of one template. others: of those that have a step of their own."""
 
     why = "a jail's root: read-only, shared by all jails of the template"
 
-    def __init__(self, paths: Paths, template: str) -> None:
+    def __init__(self, paths: Paths, template: str, others: Sequence[str] = ()) -> None:
         self.id = f"image.{template}"
         self.what = f"build the image of template {template}"
-        self._paths, self._template = paths, template
+        self._paths, self._template, self._others = paths, template, others
 
     def check(self) -> None:
         # raises what is wrong with the template, all of it at once
@@ -236,6 +236,8 @@ class Image(Step):
         with contextlib.suppress(JailkitError):
             tags.remove(self._paths, self._template)
         left = sorted(tags.all_tags(self._paths))
+        if left and set(left) <= set(self._others):
+            return ""
         if left:
             return f"kept: images {', '.join(left)} (jailctl image rm)"
         for path in store.places(self._paths):
