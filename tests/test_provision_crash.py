@@ -78,7 +78,7 @@ def test_a095_killed_at_every_boundary_of_a_removal(crash: Host) -> None:
 
 def test_a095_killed_at_every_boundary_with_files_only(crash: Host) -> None:
     """The same for a chroot jail: nobody gets in before the end of the one, or after the beginning of the other."""
-    common = {"key": crash.key("fil"), "keys": [crash.public_key("fil")], "template": "sftp-only"}
+    common: dict[str, Any] = {"key": crash.key("fil"), "keys": [crash.public_key("fil")], "template": "sftp-only"}
     results = inside(crash, "crash_add", name="fil", ssh_at=["applied"], password="secret", **common)
     assert len(results) >= 3 * 8 + 2
     assert wrong(results) == []

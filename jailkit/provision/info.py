@@ -19,10 +19,10 @@ from .state import Row
 class JailInfo:
     """state: "running", "dormant", "disabled", "adding" or "removing" (begun, not ended), "broken" (problem says why).
 
-    base: first id of the jail's own range. image: digest of what it starts from; running_image: of what it runs in, None
-    where it does not run. linger: seconds, None for ever. keys: how many may log in. sessions: open ones. created:
-    seconds since the epoch. level: "namespaces", or "chroot" for files only, where host name, shell and network are
-    ""."""
+    base: first id of the jail's own range. image: digest of what it starts from; running_image: of what it runs in,
+    None where it does not run. linger: seconds, None for ever. keys: how many may log in. sessions: open ones.
+    created: seconds since the epoch. level: "namespaces", or "chroot" for files only, where host name, shell and
+    network are ""."""
 
     name: str
     state: str
