@@ -125,13 +125,17 @@ def _mode(paths: Paths, name: str) -> str:
 
 
 def refresh(paths: Paths, row: Row) -> None:
-    """Recipe and files of the jail of ``row`` for the image that is current. Raise ``missing.image``."""
+    """Recipe and files of the jail of ``row`` for the image that is current. Raise ``missing.image``,
+    ``conflict.level``."""
     spec = JailSpec.model_validate(row.spec)
     have = recipes.load(paths, row.name)
     image = recipes.image(paths, have.but(template=spec.template))
-    made, content = wanted(
-        paths, store.template(paths, image), spec, (row.uid, row.gid, row.base), row.home, image
-    )
+    made, content = wanted(paths, store.template(paths, image), spec, (row.uid, row.gid, row.base), row.home, image)
+    if made.level != row.level:
+        raise JailkitError(
+            "conflict.level", f"template {spec.template} is of level {made.level} now, the jail of {row.name} is not",
+            f"give the template its level {row.level} back, or remove and add {row.name}",
+        )  # fmt: skip
     write(paths, made.but(disabled=have.disabled), content)
 
 

@@ -165,6 +165,17 @@ class TemplateSpec(TemplateFile):
             return {**data, "binds": ["/usr"]}
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _chroot(cls, data: Any) -> Any:
+        """Nothing of the image is shown and nothing runs: what would be for that is refused, not ignored."""
+        if not isinstance(data, dict) or data.get("level") != "chroot":
+            return data
+        idle = sorted(set(data) & _NOT_IN_CHROOT)
+        if idle:
+            raise ValueError(f'level = "chroot" has files only, so {", ".join(idle)} means nothing')
+        return data if "services" in data else {**data, "services": ["sshd"]}
+
     @model_validator(mode="after")
     def _source_table(self) -> TemplateSpec:
         if self.source in ("copy", "tar") and self.tables()[self.source] is None:
@@ -206,12 +217,15 @@ class TemplateSpec(TemplateFile):
         return linger_seconds(self.linger)
 
     def holds_home(self, home: str) -> bool:
-        """Whether a jail's root has the top directory that ``home`` is mounted below, and needs it for nothing else."""
+        """Whether a jail's root has the top directory that ``home`` is mounted below, and needs it for nothing else. A
+        chroot jail mounts nothing."""
         plain_path(home)
         top = "/" + home.split("/")[1]
-        return top in ("/home", *self.image.directories) and top not in _SYSTEM
+        return top not in _SYSTEM and (self.level == "chroot" or top in ("/home", *self.image.directories))
 
 
+_NOT_IN_CHROOT = frozenset(("connectors", "copy", "debian", "image", "network", "path", "root", "run", "sftp", "shell",
+                            "smoke", "tar", "tmp", "writable"))  # fmt: skip
 _MOUNTED = ("/dev", "/home", "/proc", "/run", "/sys", "/tmp", "/var/tmp")
 _SYSTEM = frozenset(("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/run",
                      "/sbin", "/sys", "/tmp", "/usr", "/var"))  # fmt: skip

@@ -129,6 +129,26 @@ def test_the_shipped_template_is_valid_and_holds_homes(paths: Paths) -> None:
     assert spec.tmp_bytes == 256 << 20
 
 
+FILES_ONLY = 'name = "drop"\ndescription = "x"\nlevel = "chroot"\nsource = "host"\n'
+
+
+def test_a_template_with_files_only() -> None:
+    spec = load.parse(TemplateSpec, FILES_ONLY + "linger = 5\n", "drop", "invalid.template")
+    assert (spec.services, spec.linger) == (["sshd"], 5)
+    assert spec.holds_home("/home/alice") and spec.holds_home("/data/drop/alice")
+    assert not spec.holds_home("/var/lib/alice")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['shell = "/bin/sh"', 'network = "host"', 'connectors = ["dns"]', 'root = "overlay"', 'smoke = ["true"]',
+     '[image]\ndirectories = ["/srv"]', '[[run]]\ncommand = "true"'],
+)  # fmt: skip
+def test_a189_what_means_nothing_with_files_only_is_refused_not_ignored(line: str) -> None:
+    text = "\n".join(f"{where}: {what}" for where, what in errors(FILES_ONLY + line + "\n").items())
+    assert "means nothing" in text and line.strip("[").split()[0].split("]")[0] in text
+
+
 def test_the_shipped_options_are_the_defaults_commented_out() -> None:
     lines = (TREE / "etc/jailctl.toml").read_text().splitlines()
     assert tomllib.loads("\n".join(lines)) == {}
