@@ -16,6 +16,7 @@ from ..errors import JailkitError
 from ..kernel import mount
 from ..kernel.beneath import require_root_owned_chain
 from ..paths import Paths
+from . import connect
 from .recipe import Recipe
 
 _PLAIN = mount.NOSUID | mount.NODEV
@@ -58,9 +59,10 @@ def check(paths: Paths, recipe: Recipe) -> None:
         raise JailkitError("jail.home", f"the image has no {top} to hold {recipe.home}", "use a home below /home")
 
 
-def build(paths: Paths, recipe: Recipe, userns: int) -> None:
+def build(paths: Paths, recipe: Recipe, userns: int, sockets: connect.Sockets | None) -> None:
     """Root's part, in a private mount namespace. userns: descriptor of the jail's user namespace, whose map makes
-    files of the host's root show as root's inside. Raise OSError or JailkitError."""
+    files of the host's root show as root's inside. sockets: takes those that the relay serves. Raise OSError or
+    JailkitError."""
     stage, root = paths.mount_point, inside(paths)
     tmpfs = mount.tmpfs(_PLAIN, source="tmpfs", size=str(recipe.tmp_bytes), nr_inodes="65536", mode="0755")
     mount.attach(tmpfs, stage)
@@ -75,10 +77,11 @@ def build(paths: Paths, recipe: Recipe, userns: int) -> None:
         _idmapped(
             f"{paths.jail(recipe.user)}/etc/{name}", f"{root}/etc/{name}", userns, _READ_ONLY | mount.NOEXEC, name
         )
-    _devices(stage, root, recipe.base)
+    _devices(stage, root, recipe.base, sockets)
     for name, target in (("tmp", "/tmp"), ("vartmp", "/var/tmp"), ("run", "/run"), ("shm", "/dev/shm")):
         mount.attach(mount.clone(f"{stage}/{name}", _PLAIN), root + target)
     _run(stage, recipe)
+    connect.attach(recipe, stage, root)
     _home(stage, root, recipe)
 
 
@@ -130,7 +133,7 @@ def _own_directory(path: str, owner: int, mode: int, group: int | None = None) -
     os.chmod(path, mode)
 
 
-def _devices(stage: str, root: str, base: int) -> None:
+def _devices(stage: str, root: str, base: int, sockets: connect.Sockets | None) -> None:
     """``/dev``: nodes made here (a user namespace may not), on a read-only mount, the only one without nodev."""
     dev = f"{stage}/dev"
     for name, (major, minor) in _DEVICES.items():
@@ -142,6 +145,8 @@ def _devices(stage: str, root: str, base: int) -> None:
         os.chown(f"{dev}/{name}", base, base, follow_symlinks=False)
     for name in ("pts", "shm"):
         _own_directory(f"{dev}/{name}", base, 0o755)
+    if sockets is not None:
+        sockets.staged(dev, base)
     os.close(os.open(f"{stage}/masked", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0))
     nodes = mount.clone(dev, mount.NOSUID | mount.NOEXEC | mount.RDONLY)
     mount.set_attributes(nodes, 0, clear=mount.NODEV, label="/dev")
