@@ -47,6 +47,9 @@ class JailkitError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.code, self.message, self.hint)  # for those that come from another process
+
     @property
     def exit_number(self) -> int:
         return EXITS[self.code.partition(".")[0]][0]
@@ -63,3 +66,6 @@ class InvalidFile(JailkitError):
         self.errors = errors
         lines = [f"{file}: at '{where}': {what}" if where else f"{file}: {what}" for where, what in errors]
         super().__init__(code, "\n".join(lines), hint)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.code, self.file, self.errors, self.hint)

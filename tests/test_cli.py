@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from jailkit.cli.main import cli
 from jailkit.jail.record import Session
 from jailkit.kernel.proc import start_time
 
@@ -22,7 +23,7 @@ from .host import Host
 pytestmark = pytest.mark.host
 DOCUMENT = (Path(__file__).resolve().parents[1] / "docs/json.md").read_text()
 EXAMPLES: dict[str, Any] = {
-    name: json.loads(text) for name, text in re.findall(r"^```json (\S+)\n(.*?)^```$", DOCUMENT, re.M | re.S)
+    name: json.loads(text) for name, text in re.findall(r"^```json (\S[^\n]*)\n(.*?)^```$", DOCUMENT, re.M | re.S)
 }
 
 
@@ -44,7 +45,7 @@ def difference(example: Any, real: Any, where: str = "") -> str:
 
 
 def output(host: Host, verb: str, *arguments: str, check: bool = True) -> Any:
-    done = host.jailctl(verb, "--json", *arguments, check=check)
+    done = host.jailctl(*verb.split(), "--json", *arguments, check=check)
     assert done.stderr == ""
     value = json.loads(done.stdout)
     assert difference(EXAMPLES[verb], value, verb) == ""
@@ -65,10 +66,18 @@ def test_the_comparison_can_fail() -> None:
     assert difference({"a": None}, {"a": 3}) == ""
 
 
+def shown_verbs(host: Host, *group: str) -> list[str]:
+    text = host.jailctl(*group, "--help").stdout
+    return re.findall(r"^  ([a-z-]+)  +[A-Z]", text.partition("Verbs:")[2].partition("Examples:")[0], re.M)
+
+
 def test_every_verb_is_documented(host: Host) -> None:
-    shown = host.jailctl("--help").stdout
-    verbs = re.findall(r"^  ([a-z-]+)  +[A-Z]", shown.partition("Verbs:")[2].partition("Examples:")[0], re.M)
-    assert len(verbs) == 11 and set(verbs) | {"error", "version"} == set(EXAMPLES)
+    names = [name for name, _ in cli.verbs()]
+    groups = {name.split()[0] for name in names if " " in name}
+    shown = shown_verbs(host)
+    verbs = [verb for verb in shown if verb not in groups]
+    verbs += [f"{group} {verb}" for group in groups for verb in shown_verbs(host, group)]
+    assert sorted(verbs) == sorted(names) and set(verbs) | {"error", "version"} == set(EXAMPLES)
 
 
 def test_setup(host: Host) -> None:
@@ -109,6 +118,11 @@ def test_list_and_show(host: Host, user: str) -> None:
         assert value["keys"][0]["fingerprint"] in listed.stdout
         table = host.jailctl("show", user).stdout
         assert "publickey" in table and re.search(r"^sshd +127\.0\.0\.1", table, re.M)
+
+
+def test_templates(host: Host) -> None:
+    rows = output(host, "template list")["templates"]
+    assert {"name": "shell", "kept": "shipped"}.items() <= next(row for row in rows if row["name"] == "shell").items()
 
 
 def test_start_stop_exec_enter(host: Host, user: str) -> None:

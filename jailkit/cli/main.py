@@ -1,24 +1,18 @@
-"""``jailctl``: finds the verb, runs it, prints what went wrong and picks the exit number.
-
-A verb's module is imported when the verb is called, so ``jailctl --help`` costs click and nothing else
-(``tests/unit/cli/test_imports.py`` holds it).
-"""
+"""``jailctl``: finds the verb, runs it, prints what went wrong and picks the exit number (the verbs: group.py)."""
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
-from typing import Any
 
 import click
 
-from ..errors import EXIT_INTERRUPT, EXITS, JailkitError
+from ..errors import EXIT_INTERRUPT, JailkitError
+from .group import Group, Table
 from .output import Settings, fail
-from .verb import Verb, common_options
+from .verb import Verb
 
-VERBS: dict[str, tuple[str, str]] = {
-    # name: (module, one line of help)
+VERBS: Table = {
     "setup": ("setup", "Prepare this host: group, directories, PAM, sshd, and a test login."),
     "add-user": ("add_user", "Give a user a jail, making the account if need be."),
     "remove-user": ("remove_user", "End a user's sessions and remove the jail."),
@@ -28,6 +22,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "stop": ("stop", "End a jail's sessions and processes."),
     "exec": ("exec", "Run a command in a jail, as its user."),
     "enter": ("enter", "Open a shell in a jail, as its user."),
+    "image": ("image", "Images that jails share: build, list, show, diff, tag, rollback, prune, verify."),
+    "update": ("update", "Build images of templates anew and let their jails start from them."),
+    "template": ("template", "Recipes of jails: list, show, check, new, schema."),
     "doctor": ("doctor", "Check this host and every jail, with the command that mends each finding."),
     "completion": ("completion", "Print the completion script for bash, zsh or fish."),
 }
@@ -43,53 +40,11 @@ jailctl VERB --help                             each verb's options and examples
 """
 
 
-class Jailctl(click.Group):
-    """The verbs, each imported when it is needed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            return None
-        command = import_module(f"jailkit.cli.{VERBS[cmd_name][0]}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in VERBS and not ctx.resilient_parsing:
-            from difflib import get_close_matches
-
-            close = get_close_matches(args[0], VERBS, 1)
-            raise click.UsageError(f"there is no verb {args[0]!r}{f'; is it {close[0]!r}?' if close else ''}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Examples"):
-            for line in _EXAMPLES.strip("\n").split("\n"):
-                formatter.write(f"  {line}\n")
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
-        from click.shell_completion import CompletionItem
-
-        # click's own would import every verb only to find out whether it is hidden
-        verbs = [CompletionItem(n, help=line) for n, (_, line) in VERBS.items() if n.startswith(incomplete)]
-        return verbs + click.Command.shell_complete(self, ctx, incomplete)
-
-
-cli = Jailctl(
+cli = Group(
     "jailctl",
-    params=common_options(),
+    VERBS,
     help="Give each user of this host a jail of their own: every login of hers, however made, ends in it.",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    subcommand_metavar="VERB [ARGUMENTS]",
-    no_args_is_help=False,
+    examples=_EXAMPLES,
 )
 
 
@@ -121,9 +76,6 @@ def _reader_gone() -> int:
 
 
 def _run(words: list[str], settings: Settings) -> int:
-    if not words and _COMPLETE not in os.environ:
-        print(cli.get_help(click.Context(cli, info_name="jailctl", **cli.context_settings)), file=sys.stderr)
-        return EXITS["usage"][0]
     if _COMPLETE in os.environ:
         cli.main(words, "jailctl", complete_var=_COMPLETE)  # answers the shell and exits
     try:

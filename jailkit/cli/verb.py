@@ -99,7 +99,7 @@ class Verb(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         if self.needs_root:
-            require_root(ctx.info_name or "")
+            require_root(ctx.command_path.partition(" ")[2])  # without "jailctl"
         return super().invoke(ctx)
 
 

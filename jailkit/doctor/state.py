@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from ..errors import JailkitError
-from ..image import store
+from ..image import build, store, tags
 from ..jail import recipe as recipes
 from ..jail import runtime
 from ..names import user_name
@@ -66,12 +67,15 @@ def _recipes(host: Host) -> list[Finding]:
 
 def _images(host: Host) -> list[Finding]:
     found = []
-    wanted = {recipe.image: name for name, recipe in host.recipes.items()}
+    wanted = {digest: reference for reference, digest in tags.all_tags(host.paths).items()}
+    for name, recipe in host.recipes.items():
+        with contextlib.suppress(JailkitError):
+            wanted.setdefault(recipes.image(host.paths, recipe), name)
     for digest, name in sorted(wanted.items()):
         try:
             differing = store.verify(host.paths, digest)
         except JailkitError as error:
-            found.append(fail(f"{name}: {error.message}", f"jailctl setup; jailctl add-user {name}"))
+            found.append(fail(f"{name}: {error.message}", error.hint))
             continue
         if differing:
             path, what = differing[0]
@@ -79,13 +83,13 @@ def _images(host: Host) -> list[Finding]:
             found.append(
                 fail(
                     f"image {digest[:12]} of {name}: {path}: {what}{more}",
-                    f"mv {host.paths.images}/{digest} away; jailctl setup",
+                    f"mv {host.paths.images}/{digest} away; jailctl update {name.partition(':')[0]}",
                 )
             )
-    templates = [name for name in _listed(host.paths.tags) if name[0] != "."]
+    templates = sorted(tags.all_tags(host.paths))
     for template in templates:
         try:
-            old = store.stale(host.paths, template)
+            old = build.stale(host.paths, template)
         except JailkitError as error:
             found.append(fail(error.message, error.hint))
             continue
@@ -93,7 +97,7 @@ def _images(host: Host) -> list[Finding]:
             found.append(
                 warn(
                     f"the host or template {template} has changed since its image was built",
-                    "jailctl setup; new jails get the new image, the others at their next add-user",
+                    f"jailctl update {template}",
                 )
             )
     if not templates:

@@ -10,8 +10,7 @@ from ..errors import InvalidFile, JailkitError
 from ..paths import Paths
 from ..spec import load
 from ..spec.template import TemplateSpec
-from . import entries, host, render
-from .entries import Entry
+from . import render
 
 _SUFFIX = ".j2"
 
@@ -68,18 +67,10 @@ def _read(directory: str, part: str) -> dict[str, tuple[bytes, bool]]:
     return found
 
 
-def image_entries(template: Template, host_root: str = "/") -> list[Entry]:
-    """All that the image's root holds: directories and links of the spec, host files, rendered files, and an empty
-    file wherever one of the jail's own is bound. Raise ``invalid.template``, ``host.usrmerge``."""
-    spec, image = template.spec, template.spec.image
-    made = [entries.directory(path) for path in image.directories]
-    made += [entries.directory(path, 0o700) for path in image.closed]
-    made += [entries.directory(path) for path in spec.binds]
-    made += [entries.link(path, target) for path, target in image.links.items()]
-    rendered = _render(template, "files", template.files, render.image_context(spec))
-    files = [entries.file(f"/{path}", data, executable) for path, (data, executable) in rendered.items()]
-    empty = [entries.file(f"/etc/{name}", b"") for name in template.jail_names]
-    return entries.tree([host.merged_links(host_root), host.copied(image.copy_, host_root), made, files, empty])
+def rendered_files(template: Template) -> dict[str, tuple[bytes, bool]]:
+    """``files/`` as they go into the image: by path without the leading ``/``, content and whether it is executable.
+    Raise ``invalid.template``."""
+    return _render(template, "files", template.files, render.image_context(template.spec))
 
 
 def jail_entries(

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import JailkitError
-from ..image import store
+from ..image import build, store, tags
+from ..image.template import load_template
 from ..kernel.beneath import remove_tree
 from ..paths import GROUP, Paths
 from .render import shipped
@@ -198,32 +199,35 @@ class Image(Step):
         self._paths, self._template = paths, template
 
     def check(self) -> None:
-        store.wanted(self._paths, self._template)  # raises what is wrong with the template, all of it at once
+        # raises what is wrong with the template, all of it at once
+        build.inputs(self._paths, load_template(self._paths, self._template))
 
     def done(self) -> bool:
-        return store.tagged(self._paths, self._template) == store.wanted(self._paths, self._template)
+        return tags.current(self._paths, self._template) is not None and not build.stale(self._paths, self._template)
 
     def there(self) -> bool:
-        return bool(store.digests(self._paths) or _listed(self._paths.tags))
+        return bool(store.digests(self._paths) or tags.all_tags(self._paths))
 
     def apply(self) -> None:
-        self._before = store.tagged(self._paths, self._template)
-        store.build(self._paths, self._template)
+        self._before = tags.current(self._paths, self._template)
+        made = build.build(self._paths, self._template)
+        tags.move(self._paths, self._template, made.digest, "build", made.inputs)
 
     def revert(self) -> None:
         if self._before is None:
             self.remove()
+        else:
+            tags.move(self._paths, self._template, self._before, "rollback")
 
     def remove(self) -> str:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{self._paths.tags}/{self._template}")
-        tagged = {os.path.basename(os.readlink(f"{self._paths.tags}/{name}")) for name in _listed(self._paths.tags)}
-        for digest in store.digests(self._paths):
-            if digest not in tagged:
-                remove_tree(f"{self._paths.images}/{digest}")
-        if not tagged:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{self._paths.images}/.lock")
+        """The images go with the last tag; those of other templates are the administrator's to remove."""
+        with contextlib.suppress(JailkitError):
+            tags.remove(self._paths, self._template)
+        left = sorted(tags.all_tags(self._paths))
+        if left:
+            return f"kept: images {', '.join(left)} (jailctl image rm)"
+        for path in store.places(self._paths):
+            remove_tree(path)
         return ""
 
 

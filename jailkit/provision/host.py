@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import JailkitError
-from ..image.template import load_template
 from ..names import user_name
 from ..paths import Paths
 from ..spec import load
@@ -126,9 +125,9 @@ class Host:
 
     def _judged_add(self, request: _Add) -> Plan:
         spec = request.spec
-        template = load_template(self.paths, spec.template)
+        template, image = resolve.template(self.paths, spec.template)
         row = self._row(spec.user)
-        facts = inspect.for_add(self.paths, self.config, row, spec, template, request.password)
+        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password)
         made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
         return Plan(made.name, made.kind, made.operations, made.warnings, request=request)
 

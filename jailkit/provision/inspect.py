@@ -24,14 +24,16 @@ _SHOWN = 8
 
 
 def for_add(
-    paths: Paths, config: Config, row: Row | None, spec: JailSpec, template: Template, password: str | None
-) -> Facts:
-    """What ``plan_add`` judges. Raise ``invalid.spec``, ``unsafe.*`` where a file of ours cannot be read."""
+    paths: Paths, config: Config, row: Row | None, spec: JailSpec, template: Template, image: str | None,
+    password: str | None,
+) -> Facts:  # fmt: skip
+    """What ``plan_add`` judges. template, image: see resolve.template.
+
+    Raise ``invalid.spec``, ``unsafe.*`` where a file of ours cannot be read."""
     name = spec.user
     entry = accounts.find(name)
     have, marked = _spec(paths, name)
     home = row.home if row else entry.home if spec.existing and entry else resolve.home_of(spec, config)
-    image = store.tagged(paths, spec.template)
     return Facts(
         name,
         account=_account(entry, row is None) if entry else None,
@@ -43,7 +45,7 @@ def for_add(
         image=image,
         files=_files(paths, row, spec, template, image),
         keys=_keys(paths, spec),
-        shell=_shell(template, spec),
+        shell=_shell(paths, template, spec, image),
         password=None if password is None else passwords.matches(password, accounts.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
@@ -143,11 +145,16 @@ def _keys(paths: Paths, spec: JailSpec) -> str:
     return "same" if spec.keys and data == keys.file_text(spec.keys) else "differ"
 
 
-def _shell(template: Template, spec: JailSpec) -> bool:
-    """Whether the login shell is a program that the jail will see: its path leads, links resolved, into a bind."""
-    path = os.path.realpath(spec.shell or template.spec.shell)
-    inside = any(path.startswith(bind + "/") for bind in template.spec.binds)
-    return inside and os.path.isfile(path) and bool(os.stat(path).st_mode & 0o001)
+def _shell(paths: Paths, template: Template, spec: JailSpec, image: str | None) -> bool:
+    """Whether the login shell is a program that the jail will see: its path leads, links resolved, into a bind, or it
+    is in the image. What is not built yet cannot be asked."""
+    shell = spec.shell or template.spec.shell
+    path = os.path.realpath(shell)
+    if any(path.startswith(bind + "/") for bind in template.spec.binds):
+        return os.path.isfile(path) and bool(os.stat(path).st_mode & 0o001)
+    if image is None:
+        return template.spec.source != "host"
+    return store.has_program(paths, image, shell)
 
 
 def _uid_min(config: Config) -> int:

@@ -25,7 +25,7 @@ def always(spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts)
         raise JailkitError(
             "missing.shell",
             f"the jail would have no {shell}",
-            f"install it below {template.binds[0]}, or --set shell=...",
+            f"{'install it on the host' if template.binds else 'add it to the template'}, or --set shell=...",
         )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from ..errors import JailkitError
-from ..image import store
-from ..image.template import Template, jail_entries
+from ..image import store, tags
+from ..image.template import Template, jail_entries, load_template
 from ..jail import recipe as recipes
 from ..jail.recipe import Recipe
 from ..paths import Paths
@@ -20,6 +20,26 @@ SETTING_UP = "being set up"
 REMOVING = "being removed"
 _DNS = ("nameserver", "search", "domain", "options", "sortlist")
 _RELAY = "nameserver 127.0.0.1"
+
+
+def template(paths: Paths, reference: str) -> tuple[Template, str | None]:
+    """The template that a jail of ``reference`` is made from, and the digest of its image: as it was when that was
+    built, so that settings and root belong together; or as its folder is now, and None, where there is no image yet.
+
+    A folder that is there and broken is an error all the same: whoever edited it wants to know. Raise
+    ``missing.template``, ``invalid.template``."""
+    try:
+        found: Template | None = load_template(paths, reference.partition(":")[0])
+    except JailkitError as error:
+        if error.code != "missing.template" or tags.current(paths, reference) is None:
+            raise
+        found = None
+    image = tags.current(paths, reference)
+    if image is not None:
+        return store.template(paths, image), image
+    if found is None or ":" in reference:
+        raise JailkitError("missing.image", f"there is no image {reference}", "jailctl image list shows all")
+    return found, None
 
 
 def home_of(spec: JailSpec, config: Config) -> str:
@@ -36,7 +56,8 @@ def recipe(spec: JailSpec, template: Template, ids: tuple[int, int, int], home: 
     return Recipe(
         user=spec.user, uid=ids[0], gid=ids[1], base=ids[2], home=home, hostname=spec.host_name,
         template=spec.template, world=world, level=default.level, mode=default.root, writable=list(default.writable),
-        connectors=list(default.connectors), shell=spec.shell or default.shell, network=spec.network or default.network, linger=linger_seconds(linger),
+        connectors=list(default.connectors), shell=spec.shell or default.shell,
+        network=spec.network or default.network, linger=linger_seconds(linger),
         services=list(default.services), path=default.path, sftp=default.sftp, binds=list(default.binds),
         files=[], tmp_bytes=default.tmp_bytes, disabled="",
     )  # fmt: skip

@@ -153,6 +153,12 @@ class State:
         with self._errors():
             return [_row(found) for found in self._db.execute(f"SELECT {_COLUMNS} FROM jails ORDER BY name")]
 
+    def templates(self) -> dict[str, int]:
+        """How many jails there are of each template (of each tag)."""
+        query = "SELECT json_extract(spec, '$.template'), count(*) FROM jails GROUP BY 1"
+        with self._errors():
+            return {str(name): int(count) for name, count in self._db.execute(query)}
+
     def reserve(self, row: Row, choose: Any) -> Row:
         """Insert ``row`` with the ids that ``choose(highest uid given or 0, last base given or None)`` returns as (uid,
         gid, base), and remember them for ever, in one transaction: two that run at once get different ones."""

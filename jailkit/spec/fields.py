@@ -102,6 +102,7 @@ def _services(items: list[str]) -> list[str]:
 
 UserName = Annotated[str, AfterValidator(_checked(names.user_name))]
 TemplateName = Annotated[str, AfterValidator(_checked(names.template_name))]
+ImageReference = Annotated[str, AfterValidator(_checked(names.image_reference))]
 HostName = Annotated[str, AfterValidator(_checked(names.host_name))]
 PlainPath = Annotated[str, AfterValidator(plain_path)]
 Program = Annotated[str, AfterValidator(_program)]

@@ -6,7 +6,7 @@ import re
 
 from pydantic import Field, field_validator
 
-from .fields import Home, HostName, Linger, Model, Network, Program, TemplateName, UserName
+from .fields import Home, HostName, ImageReference, Linger, Model, Network, Program, UserName
 
 MARK = "# managed by jailctl"
 """First line of a spec file. `remove-user` touches only jails whose spec carries it."""
@@ -23,7 +23,9 @@ class JailSpec(Model):
     """
 
     user: UserName = Field(description="the user, and the name of the jail")
-    template: TemplateName = Field(default="shell", description="the template that the jail is made from")
+    template: ImageReference = Field(
+        default="shell", description="the template that the jail is made from, or TEMPLATE:TAG for another image of it"
+    )
     hostname: HostName | None = Field(
         default=None, description="host name inside the jail; default: from the user's name"
     )

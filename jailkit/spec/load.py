@@ -75,7 +75,7 @@ def template_directory(paths: Paths, name: str) -> str:
     for base in (paths.templates, shipped_templates(paths)):
         if os.path.lexists(f"{base}/{name}/template.toml"):
             return f"{base}/{name}"
-    known = sorted(_known_templates(paths))
+    known = template_names(paths)
     hint = f"there are: {', '.join(known)}" if known else "run ./install again"
     raise JailkitError("missing.template", f"there is no template {name!r}", hint)
 
@@ -84,12 +84,13 @@ def shipped_templates(paths: Paths) -> str:
     return f"{paths.opt}/templates"
 
 
-def _known_templates(paths: Paths) -> set[str]:
+def template_names(paths: Paths) -> list[str]:
+    """Of all templates, the administrator's own and the shipped, sorted."""
     names: set[str] = set()
     for base in (paths.templates, shipped_templates(paths)):
         if os.path.isdir(base):
             names.update(entry for entry in os.listdir(base) if os.path.isfile(f"{base}/{entry}/template.toml"))
-    return names
+    return sorted(names)
 
 
 def template_spec(paths: Paths, name: str) -> TemplateSpec:

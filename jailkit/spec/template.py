@@ -122,6 +122,8 @@ class TemplateSpec(Model):
                 raise ValueError(f"[{name}] is for source = {name!r}, but source is {self.source!r}")
         if self.source in ("copy", "tar") and tables[self.source] is None:
             raise ValueError(f"source = {self.source!r} needs a table [{self.source}]")
+        if self.source == "host" and not self.binds:
+            raise ValueError('source = "host" needs binds, such as ["/usr"]')
         return self
 
     @model_validator(mode="after")
@@ -186,7 +188,7 @@ class TemplateSpec(Model):
         """Whether a jail's root has the top directory that ``home`` is mounted below, and needs it for nothing else."""
         plain_path(home)
         top = "/" + home.split("/")[1]
-        return top in self.image.directories and top not in _SYSTEM
+        return top in ("/home", *self.image.directories) and top not in _SYSTEM
 
 
 _SYSTEM = frozenset(("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/run",

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...image import store
+from ...image import build, tags
 from ..world import World
 from .base import Operation
 
@@ -19,7 +19,8 @@ class BuildImage(Operation):
         return f"build the image of template {self.template}"
 
     def check(self, world: World) -> bool:
-        return store.tagged(world.paths, self.template) is not None
+        return tags.current(world.paths, self.template) is not None
 
     def apply(self, world: World) -> None:
-        store.build(world.paths, self.template)
+        made = build.build(world.paths, self.template)
+        tags.move(world.paths, self.template, made.digest, "build", made.inputs)

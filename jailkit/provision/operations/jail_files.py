@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import JailkitError
-from ...image import store
-from ...image.template import load_template
 from ...kernel.beneath import remove_tree
 from ...spec.jail import JailSpec
 from .. import files, resolve
@@ -28,10 +26,9 @@ class JailFiles(Operation):
     def apply(self, world: World) -> None:
         row = world.row()
         spec = JailSpec.model_validate(self.spec)
-        image = store.tagged(world.paths, spec.template)
+        template, image = resolve.template(world.paths, spec.template)
         if image is None:
             raise JailkitError("missing.image", f"template {spec.template} has no image", "run this command again")
-        template = load_template(world.paths, spec.template)
         ids = (row.uid, row.gid, row.base)
         made, content = resolve.wanted(world.paths, template, spec, ids, row.home, image)
         reason = resolve.SETTING_UP if self.fresh else resolve.disabled(world.paths, world.name)

@@ -13,6 +13,7 @@ import pytest
 
 from jailkit import errors
 from jailkit.cli import main as command_line
+from jailkit.cli.group import Group
 from jailkit.cli.main import VERBS, cli, main
 from jailkit.cli.output import Settings
 from jailkit.cli.verb import Verb
@@ -34,23 +35,16 @@ HEAVY = {
 
 
 def modules_of(*arguments: str) -> set[str]:
-    """What a run imports, by Python's own count."""
+    """What is loaded when a run has ended (-X importtime does not see what importlib.import_module brings)."""
+    program = "import sys; from jailkit.cli.main import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
-        [
-            sys.executable,
-            "-X",
-            "importtime",
-            "-c",
-            "import sys; from jailkit.cli.main import main; main(sys.argv[1:])",
-            *arguments,
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
     )
-    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_the_import_check_can_fail() -> None:
+    assert "jailkit.cli.completion" in modules_of("completion", "bash")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "--help"], ["add-user", "--help"]])
@@ -60,6 +54,7 @@ def test_help_imports_click_and_nothing_heavy(arguments: list[str]) -> None:
     ours = {name for name in loaded if name.startswith("jailkit.")}
     allowed = {
         "jailkit.cli",
+        "jailkit.cli.group",
         "jailkit.cli.main",
         "jailkit.cli.output",
         "jailkit.cli.verb",
@@ -83,16 +78,19 @@ def test_help_of_the_program_imports_no_verb() -> None:
 
 
 def commands() -> list[tuple[str, Verb]]:
-    context = click.Context(cli)
     found = []
-    for name in VERBS:
-        command = cli.get_command(context, name)
+    for name, command in cli.verbs():
         assert isinstance(command, Verb), name
         found.append((name, command))
     return found
 
 
-@pytest.mark.parametrize(("name", "command"), commands(), ids=list(VERBS))
+def groups() -> list[str]:
+    context = click.Context(cli)
+    return [name for name in VERBS if isinstance(cli.get_command(context, name), Group)]
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
 def test_every_verb_says_enough(name: str, command: Verb) -> None:
     with click.Context(command, info_name=name) as context:
         text = command.get_help(context)
@@ -146,6 +144,31 @@ def test_hints_at_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
     assert "hint: -- comes before the command: jailctl exec NAME -- COMMAND" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", groups())
+def test_a_group_shows_its_verbs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    for verb in (full.split()[1] for full, _ in commands() if full.startswith(f"{name} ")):
+        assert re.search(rf"^  {verb}  +\S", text, re.M), verb
+    assert main([name]) == 2
+    assert capsys.readouterr().err.startswith(f"Usage: jailctl {name} ")
+    assert main([name, "--json"]) == 2
+    assert json.loads(capsys.readouterr().err)["error"]["code"] == "usage.arguments"
+    assert main([name, "lists"]) == 2
+    assert f"hint: jailctl {name} --help" in capsys.readouterr().err
+
+
+def test_help_of_a_group_imports_no_verb() -> None:
+    loaded = modules_of("template", "--help")
+    assert "jailkit.cli.template" in loaded
+    assert not [name for name in loaded if name.startswith("jailkit.cli.template.")]
+
+
+def test_a_verb_that_needs_root_always_did() -> None:
+    free = [name for name, command in commands() if not command.needs_root]
+    assert free == ["template list", "completion"]
+
+
 def test_no_argument_shows_the_help_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     shown = capsys.readouterr()
@@ -160,12 +183,12 @@ def test_json_after_a_double_dash_is_the_commands(
     assert capsys.readouterr().err.startswith("jailctl: exec needs root\n  hint: sudo jailctl exec")
 
 
-@pytest.mark.parametrize("name", [name for name in VERBS if name != "completion"])
+@pytest.mark.parametrize("name", [name for name, command in commands() if command.needs_root])
 def test_without_root(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     arguments = {"exec": ["x", "--", "id"], "setup": [], "list": [], "doctor": []}.get(name, ["x"])
-    assert main([name, *arguments]) == 13
-    main(["--json", name, *arguments])
+    assert main([*name.split(), *arguments]) == 13
+    main(["--json", *name.split(), *arguments])
     assert json.loads(capsys.readouterr().err.splitlines()[-1])["error"]["code"] == "denied.root"
 
 
@@ -248,5 +271,6 @@ def test_completion_of_verbs_names_and_templates(tmp_path: Path) -> None:
         path.touch()
     (tmp_path / "opt/jailctl/templates/shell").mkdir(parents=True)
     assert "add-user" in complete("jailctl a", tmp_path)
+    assert complete("jailctl template l", tmp_path) == ["list"]
     assert complete(f"jailctl --root {tmp_path} show ", tmp_path) == ["alice", "bob"]
     assert complete(f"jailctl --root {tmp_path} add-user x --template s", tmp_path) == ["shell"]

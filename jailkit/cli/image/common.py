@@ -1,0 +1,69 @@
+"""What the verbs of images share."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from ..output import Settings, escape, say
+from ..progress import Progress
+from ..verb import paths_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.shell_completion import CompletionItem
+
+    from ...paths import Paths
+
+
+def ready(settings: Settings) -> Paths:
+    """The paths, with the directories of images made."""
+    from ...image import store
+    from ...paths import Paths
+
+    paths = Paths(settings.root)
+    store.ready(paths)
+    return paths
+
+
+def complete_image(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Tags, and digests once somebody began to type one."""
+    from click.shell_completion import CompletionItem
+
+    paths = paths_of(context)
+    try:
+        tags = [name for name in os.listdir(paths.tags) if name[0] != "."]
+        digests = [name[:12] for name in os.listdir(paths.images) if name[0] != "."] if incomplete else []
+    except OSError:
+        return []
+    return [CompletionItem(name) for name in sorted([*tags, *digests]) if name.startswith(incomplete)]
+
+
+def liner(settings: Settings, progress: Progress, verbose: bool) -> Callable[[str], None]:
+    """Where the lines of a build go: to the progress line, with --verbose each to the screen."""
+
+    def line(text: str) -> None:
+        if verbose:
+            progress.clear()
+            say(settings, escape(text))
+        progress.step(text)
+
+    return line
+
+
+def size(count: int) -> str:
+    """Bytes for people: 1.5 MB."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+        amount /= 1000
+    raise AssertionError
+
+
+def day(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

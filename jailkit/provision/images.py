@@ -1,0 +1,260 @@
+"""Images and the jails that use them: who keeps one from being pruned, updates, rollbacks."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import JailkitError
+from ..image import build, cache, contents, scratch, store, tags
+from ..jail import recipe as recipes
+from ..jail import runtime
+from ..jail.record import read_record
+from ..kernel.beneath import remove_tree
+from ..paths import Paths
+
+CACHE_DAYS = 14.0
+"""Layers of the build cache that were used within that time survive a prune."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """tags: that name it now. before: tags whose rollback it is. running: uids of jails that run in it. pinned: jails
+    that start from it whatever its tag says. size: bytes of its files, as if they were not shared. made: seconds since
+    the epoch."""
+
+    digest: str
+    template: str
+    tags: tuple[str, ...]
+    before: tuple[str, ...]
+    running: tuple[int, ...]
+    pinned: tuple[str, ...]
+    files: int
+    size: int
+    made: int
+    problem: str = ""
+
+    @property
+    def used(self) -> bool:
+        return bool(self.tags or self.running or self.pinned)
+
+    def data(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What a prune removes, or has removed. freed: bytes on the disk. layers: of the build cache."""
+
+    images: tuple[str, ...]
+    layers: int
+    contents: int
+    freed: int
+
+    def data(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def all_images(paths: Paths) -> list[Image]:
+    """Every image, the youngest first. Reads each manifest, the records of running jails and the recipes of all."""
+    found = [_image(paths, digest, *_references(paths)) for digest in store.digests(paths)]
+    return sorted(found, key=lambda image: (-image.made, image.digest))
+
+
+def one(paths: Paths, digest: str) -> Image:
+    """Raise ``missing.image``."""
+    if digest not in store.digests(paths):
+        raise JailkitError("missing.image", f"there is no image {digest[:12]}", "jailctl image list shows all")
+    return _image(paths, digest, *_references(paths))
+
+
+_References = tuple[dict[str, str], dict[str, str | None], dict[int, str], dict[str, str]]
+
+
+def _references(paths: Paths) -> _References:
+    """Tags, rollbacks, running jails by uid, pinned jails by name: each with the digest that it keeps."""
+    named = tags.all_tags(paths)
+    before = {reference: tags.before(paths, reference) for reference in named}
+    return named, before, _running(paths), _pinned(paths)
+
+
+def _running(paths: Paths) -> dict[int, str]:
+    found = {}
+    for entry in os.listdir(paths.run_jails) if os.path.isdir(paths.run_jails) else []:
+        if entry.isdigit():
+            try:
+                record = read_record(paths.record(int(entry)))
+            except (OSError, ValueError):
+                continue
+            if record is not None:
+                found[int(entry)] = record.image
+    return found
+
+
+def _pinned(paths: Paths) -> dict[str, str]:
+    found = {}
+    for name in os.listdir(paths.jails) if os.path.isdir(paths.jails) else []:
+        try:
+            recipe = recipes.load(paths, name)
+        except JailkitError:
+            continue
+        if recipe.image:
+            found[name] = recipe.image
+    return found
+
+
+def _image(
+    paths: Paths, digest: str, named: dict[str, str], before: dict[str, str | None], running: dict[int, str],
+    pinned: dict[str, str],
+) -> Image:  # fmt: skip
+    problem, template, sizes = "", "", []
+    try:
+        body = store.manifest(paths, digest)
+        template = body["template"]["name"]
+        sizes = [row["size"] for row in body["entries"] if row["kind"] == "file"]
+    except JailkitError as error:
+        problem = error.message
+    return Image(
+        digest, template,
+        tuple(sorted(tag for tag, one in named.items() if one == digest)),
+        tuple(sorted(tag for tag, one in before.items() if one == digest)),
+        tuple(sorted(uid for uid, one in running.items() if one == digest)),
+        tuple(sorted(name for name, one in pinned.items() if one == digest)),
+        len(sizes), sum(sizes), int(os.stat(paths.image(digest)).st_ctime), problem,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Running:
+    """A jail that runs in another image than it would start from now."""
+
+    name: str
+    uid: int
+    image: str
+
+
+def running_old(paths: Paths, references: Sequence[str]) -> list[Running]:
+    """Running jails of ``references`` (tags) that run in an older image. Reads the records of running jails only."""
+    found = []
+    for uid, image in sorted(_running(paths).items()):
+        record = runtime.running(paths, uid)
+        if record is None:
+            continue
+        try:
+            recipe = recipes.load(paths, record.user)
+            if recipe.template in references and recipes.image(paths, recipe) != image:
+                found.append(Running(record.user, uid, image))
+        except JailkitError:
+            continue
+    return found
+
+
+# -- prune
+
+
+def prune(paths: Paths, everything: bool = False, dry_run: bool = False) -> Pruned:
+    """Remove images that nothing uses, old layers of the build cache, and contents that are in no image any more.
+
+    What a rollback would go to stays, and so do young layers, unless ``everything``. An image that a jail is just
+    starting from stays as well. While a build is under way, contents are left for the next time. Raise OSError."""
+    store.ready(paths)
+    if not dry_run:
+        scratch.clean(paths)
+    doomed = [image.digest for image in all_images(paths) if not _kept(image, everything)]
+    removed = [digest for digest in doomed if dry_run or _remove(paths, digest, everything)]
+    with contents.alone(paths) as alone:
+        if not alone:
+            return Pruned(tuple(removed), 0, 0, 0)
+        keep, layers = cache.needed(paths, 0 if everything else CACHE_DAYS, time.time())
+        if not dry_run:
+            for path in layers:
+                os.unlink(path)
+        gone = _links(paths, removed) if dry_run else Counter[str]()
+        count, freed = contents.sweep(paths, keep, gone, dry_run)
+    return Pruned(tuple(removed), len(layers), count, freed)
+
+
+def _kept(image: Image, everything: bool) -> bool:
+    return image.used or bool(image.before and not everything)
+
+
+def _links(paths: Paths, digests: Sequence[str]) -> Counter[str]:
+    """How many names of each contents would go with the images."""
+    found: Counter[str] = Counter()
+    for digest in digests:
+        try:
+            found.update(contents.name_of(row) for row in store.rows(paths, digest) if row.kind == "file")
+        except JailkitError:
+            continue
+    return found
+
+
+def _remove(paths: Paths, digest: str, everything: bool) -> bool:
+    """Take one image away unless somebody holds it or has come to use it: jail/images.py holds the image that a jail
+    starts from until the jail's record says so."""
+    fd = os.open(paths.image(digest), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _kept(one(paths, digest), everything):
+            return False
+        gone = f"{paths.images}/{scratch.GONE}{digest}"
+        os.rename(paths.image(digest), gone)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    remove_tree(gone)
+    return True
+
+
+# -- update and rollback
+
+
+@dataclass(frozen=True)
+class Update:
+    """One template's update. changed: jails start from another image from now on."""
+
+    template: str
+    digest: str
+    before: str | None
+    changed: bool
+    built: build.Built | None
+
+    def data(self) -> dict[str, Any]:
+        return {"template": self.template, "digest": self.digest, "before": self.before, "changed": self.changed}
+
+
+Log = Callable[[str], None]
+
+
+def update(paths: Paths, template: str, cache_too: bool = True, log: Log | None = None) -> Update:
+    """Build the image of ``template``, try its smoke tests in a throw-away jail of it, and only then let the tag name
+    it: all its dormant jails start from it from then on, in the time of one rename(2); a running jail keeps its root
+    until it stops. Raise as build.build, ``image.smoke``."""
+    made = build.build(paths, template, cache_too, log)
+    before = tags.current(paths, template)
+    if made.digest != before:
+        build.smoke(paths, made.digest, log or (lambda line: None))
+    tags.move(paths, template, made.digest, "update", made.inputs)
+    return Update(template, made.digest, before, made.digest != before, made)
+
+
+def rollback(paths: Paths, reference: str, to: str | None = None, dry_run: bool = False) -> Update:
+    """Let ``reference`` name the image that it named before, or ``to`` (a digest). Raise ``missing.image``."""
+    now = tags.current(paths, reference)
+    if now is None:
+        raise JailkitError("missing.image", f"there is no image {reference}", "jailctl image list shows all")
+    target = to or tags.before(paths, reference)
+    if target is None:
+        raise JailkitError(
+            "missing.image", f"{reference} has named no other image that is still there",
+            f"jailctl image show {reference}; jailctl image rollback {reference} --to DIGEST",
+        )  # fmt: skip
+    if not dry_run:
+        tags.move(paths, reference, target, "rollback")
+    return Update(reference, target, now, target != now, None)
