@@ -221,6 +221,30 @@ def call(paths: Paths) -> _socket.socket | None:
     return line
 
 
+class Status:
+    """Of the relay. worker: its pid. deaths: how often it had to be started anew. jails: whom it serves."""
+
+    def __init__(self, worker: int, deaths: int, jails: list[str]) -> None:
+        self.worker, self.deaths, self.jails = worker, deaths, jails
+
+
+def status(paths: Paths) -> Status | None:
+    """Ask the relay; None where there is none, or it does not answer."""
+    try:
+        line = call(paths)
+        if line is None:
+            return None
+        line.send(b"status")
+        text = b""
+        while part := line.recv(1 << 16):
+            text += part
+        line.close()
+        worker, deaths, *jails = text.decode().split()
+        return Status(int(worker), int(deaths), jails)
+    except (OSError, ValueError):
+        return None
+
+
 def _start(paths: Paths) -> None:
     """Start the relay, with the lock held. It need not be waited for: its socket listens from here on."""
     import _socket

@@ -32,7 +32,7 @@ def adopt(uid: int, pid: int) -> str:
     return f"{group}/cgroup.procs"
 
 
-def place(name: str, pid: int) -> None:
+def place_service(name: str, pid: int) -> None:
     """Put a process of ours that serves the whole host into a place of its own. Raise ``host.systemd``, OSError."""
     if systemd():
         _scope(f"jailctl-{name}-{pid}.scope", "system.slice", f"jailctl {name}", pid)

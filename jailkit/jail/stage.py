@@ -77,7 +77,9 @@ def build(paths: Paths, recipe: Recipe, userns: int, sockets: connect.Sockets | 
         _idmapped(
             f"{paths.jail(recipe.user)}/etc/{name}", f"{root}/etc/{name}", userns, _READ_ONLY | mount.NOEXEC, name
         )
-    _devices(stage, root, recipe.base, sockets)
+    if sockets is not None:
+        sockets.staged(f"{stage}/dev", recipe.base)
+    _devices(stage, root, recipe.base)
     for name, target in (("tmp", "/tmp"), ("vartmp", "/var/tmp"), ("run", "/run"), ("shm", "/dev/shm")):
         mount.attach(mount.clone(f"{stage}/{name}", _PLAIN), root + target)
     _run(stage, recipe)
@@ -133,7 +135,7 @@ def _own_directory(path: str, owner: int, mode: int, group: int | None = None) -
     os.chmod(path, mode)
 
 
-def _devices(stage: str, root: str, base: int, sockets: connect.Sockets | None) -> None:
+def _devices(stage: str, root: str, base: int) -> None:
     """``/dev``: nodes made here (a user namespace may not), on a read-only mount, the only one without nodev."""
     dev = f"{stage}/dev"
     for name, (major, minor) in _DEVICES.items():
@@ -145,8 +147,6 @@ def _devices(stage: str, root: str, base: int, sockets: connect.Sockets | None) 
         os.chown(f"{dev}/{name}", base, base, follow_symlinks=False)
     for name in ("pts", "shm"):
         _own_directory(f"{dev}/{name}", base, 0o755)
-    if sockets is not None:
-        sockets.staged(dev, base)
     os.close(os.open(f"{stage}/masked", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0))
     nodes = mount.clone(dev, mount.NOSUID | mount.NOEXEC | mount.RDONLY)
     mount.set_attributes(nodes, 0, clear=mount.NODEV, label="/dev")

@@ -29,19 +29,25 @@ def main() -> int:
 
 
 def _own_limits() -> None:
-    """Those of a login's session (pam_limits) are not meant for what serves the whole host."""
+    """Those of a login's session (pam_limits) are not meant for what serves the whole host. In a container root may be
+    unable to raise them: then we serve as many jails as they let us."""
     import resource
 
     from jailkit.relay.limits import DESCRIPTORS
 
-    with open("/proc/sys/fs/nr_open", encoding="ascii") as file:
-        most = min(DESCRIPTORS, int(file.read()))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    for what in (resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE):
-        resource.setrlimit(what, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    for what in (resource.RLIMIT_NOFILE, resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        most = DESCRIPTORS if what == resource.RLIMIT_NOFILE else resource.RLIM_INFINITY
+        try:
+            resource.setrlimit(what, (most, most))
+        except (ValueError, OSError):
+            hard = resource.getrlimit(what)[1]
+            resource.setrlimit(what, (hard, hard))
     os.nice(-os.nice(0))
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("-900")  # its death would close the sockets of all jails; the worker's costs a moment
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write("-900")  # its death would close the sockets of all jails; the worker's costs a moment
+    except OSError:
+        pass
 
 
 def _own_place() -> None:
@@ -51,13 +57,21 @@ def _own_place() -> None:
     from jailkit.jail import slices
 
     try:
-        slices.place("relay", os.getpid())
+        slices.place_service("relay", os.getpid())
     except (JailkitError, OSError) as error:
-        import syslog
+        _say(f"stays in the control group of who started it: {error}")
 
-        syslog.openlog("jailctl-relay", syslog.LOG_PID, syslog.LOG_DAEMON)
-        syslog.syslog(syslog.LOG_WARNING, f"stays in the control group of who started it: {error}")
+
+def _say(text: str) -> None:
+    import syslog
+
+    syslog.openlog("jailctl-relay", syslog.LOG_PID, syslog.LOG_DAEMON)
+    syslog.syslog(syslog.LOG_ERR, text)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except Exception as error:  # nobody sees standard error
+        _say(f"ended: {type(error).__name__}: {error}")
+        raise

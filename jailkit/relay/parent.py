@@ -263,6 +263,8 @@ def _become_worker(paths: Paths, its: _socket.socket, mine: _socket.socket) -> N
         Worker(control).loop.run()
     except SystemExit:
         status = 0
+    except BaseException as error:  # noqa: BLE001 - a forked child must not unwind into its parent's code
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
     finally:
         os._exit(status)
 
