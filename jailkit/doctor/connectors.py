@@ -44,7 +44,7 @@ def _relay(host: Host) -> list[Finding]:
     ]
     if status and status.deaths:
         found.append(
-            warn(f"its worker has been started anew {count(status.deaths, 'time')}", "grep jailctl-relay /var/log/syslog")
+            warn(f"its worker was started anew {count(status.deaths, 'time')}", "journalctl -t jailctl-relay says why")
         )
     return several(found, f"{count(len(running), 'running jail')} served")
 

@@ -13,7 +13,7 @@ import time
 
 from . import limits, message
 from .limits import Bucket
-from .loop import Loop
+from .loop import Deadlines, Loop
 from .message import SERVFAIL, Query
 
 TYPE_CHECKING = False  # typing's own constant costs an import
@@ -35,6 +35,8 @@ class Names:
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
         self.queries = self.streams = 0
+        self.answers = Deadlines(loop, limits.ANSWER_SECONDS)
+        self.exchanges = Deadlines(loop, limits.STREAM_SECONDS)
         self.buffer = bytearray(65536)
         self._resolvers: list[Address] = []
         self._first = 0
@@ -156,14 +158,12 @@ class Lookup:
                 self._close()
                 continue
             self._names.loop.watch(self._socket.fileno(), self._ready)
-            self._expect(self._attempt)
+            self._names.answers.begin(self)
             return
         self._finish(self._query.failed(SERVFAIL))
 
-    def _expect(self, attempt: int) -> None:
-        self._names.loop.after(
-            limits.ANSWER_SECONDS, lambda: self._next() if self._socket and attempt == self._attempt else None
-        )
+    def late(self) -> None:
+        self._next()
 
     def _ready(self) -> None:
         assert self._socket is not None
@@ -185,6 +185,7 @@ class Lookup:
 
     def _finish(self, answer: bytes) -> None:
         self._close()
+        self._names.answers.done(self)
         self._names.queries -= 1
         self._done(answer)
 

@@ -9,6 +9,10 @@ import time
 TYPE_CHECKING = False  # typing's own constant costs an import
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
+
+    class Mortal(Protocol):
+        def late(self) -> None: ...
 
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 
@@ -59,8 +63,51 @@ class Loop(Group):
     def run(self) -> None:
         """Until something raises."""
         while True:
-            wait = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1.0
-            self.turn(wait)
-            self.now = time.monotonic()
-            while self._timers and self._timers[0][0] <= self.now:
-                heapq.heappop(self._timers)[2]()
+            self.once(-1.0)
+
+    def once(self, most: float) -> None:
+        """One turn, for at most that many seconds (less than 0: for ever), and what is due after it."""
+        wait = most
+        if self._timers:
+            left = max(0.0, self._timers[0][0] - time.monotonic())
+            wait = left if most < 0 else min(left, most)
+        self.turn(wait)
+        self.now = time.monotonic()
+        while self._timers and self._timers[0][0] <= self.now:
+            heapq.heappop(self._timers)[2]()
+
+
+class Deadlines:
+    """Things that have ``seconds`` each; what is not done then is told by its ``late()``. One timer for all of them:
+    one each would keep what is long done in memory until it fires."""
+
+    def __init__(self, loop: Loop, seconds: float) -> None:
+        self._loop, self._seconds = loop, seconds
+        self._due: dict[Mortal, float] = {}  # in the order of their time, as it is the same for all
+        self._sweeping = False
+
+    def begin(self, thing: Mortal) -> None:
+        """Its time runs from now; again: anew."""
+        self._due.pop(thing, None)
+        self._due[thing] = time.monotonic() + self._seconds
+        if not self._sweeping:
+            self._sweeping = True
+            self._loop.after(self._seconds, self._sweep)
+
+    def done(self, thing: Mortal) -> None:
+        self._due.pop(thing, None)
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        late = []
+        for thing, when in self._due.items():
+            if when > now:
+                break
+            late.append(thing)
+        for thing in late:
+            del self._due[thing]
+        self._sweeping = bool(self._due)
+        if self._due:
+            self._loop.after(next(iter(self._due.values())) - now, self._sweep)
+        for thing in late:
+            thing.late()

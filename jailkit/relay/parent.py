@@ -12,7 +12,7 @@ import time
 from ..jail import connect
 from ..names import user_name
 from ..paths import Paths
-from . import confine, message, wire
+from . import confine, message, stamp, wire
 from .loop import Loop
 from .worker import KINDS, Worker
 
@@ -209,7 +209,7 @@ class Parent:
         """By the worker, for the log; or it has ended."""
         assert self._line is not None
         try:
-            word = self._line.recv(16, _socket.MSG_DONTWAIT)
+            word = self._line.recv(512, _socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:
@@ -217,7 +217,7 @@ class Parent:
         if word == b"log":
             self._connect_log()
         else:
-            self._restart()
+            self._restart(word.decode(errors="replace"))
 
     def _tell(self, words: str, fds: list[int] | tuple[int, ...] = ()) -> None:
         """A worker that does not read any more is ended, and the next one is told everything."""
@@ -225,14 +225,15 @@ class Parent:
             return
         try:
             wire.send(self._line, words, fds)
-        except OSError:
-            self._restart()
+        except OSError as error:
+            self._restart(f"it does not read: {error}")
 
-    def _restart(self) -> None:
+    def _restart(self, why: str) -> None:
         if self._line is None:
             return
         self._stop_worker()
         self._deaths += 1
+        _say(f"the worker ended, and is started anew: {why or 'killed'}")
         self._quick = self._quick + 1 if time.monotonic() - self._started < _SOON else 0
         self._loop.after(_AGAIN_SECONDS[min(self._quick, len(_AGAIN_SECONDS) - 1)], self._start_worker)
 
@@ -264,9 +265,22 @@ def _become_worker(paths: Paths, its: _socket.socket, mine: _socket.socket) -> N
     except SystemExit:
         status = 0
     except BaseException as error:  # noqa: BLE001 - a forked child must not unwind into its parent's code
-        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        its.send(f"{type(error).__name__}: {error}".encode()[:400], _socket.MSG_DONTWAIT)
     finally:
         os._exit(status)
+
+
+def _say(text: str) -> None:
+    """A line in the host's log, without ever waiting for it, as syslog(3) would."""
+    line = stamp.note("jailctl-relay", time.strftime("%b %e %H:%M:%S"), text)
+    log = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    try:
+        log.connect(_LOG)
+        log.send(line, _socket.MSG_DONTWAIT)
+    except OSError:
+        pass
+    finally:
+        log.close()
 
 
 def _socketpair() -> tuple[_socket.socket, _socket.socket]:

@@ -39,7 +39,12 @@ def line(data: bytes, size: int, name: str, when: str) -> bytes:
 
 def say(name: str, when: str, text: str) -> bytes:
     """A line of the relay's own about a jail. Its tag is none that a jail's line can have."""
-    return f"<{_USER * 8 + 4}>{when} jailctl-relay[{name}]: {text}".encode()
+    return note(f"jailctl-relay[{name}]", when, text)
+
+
+def note(tag: str, when: str, text: str) -> bytes:
+    """A line of our own, a warning."""
+    return f"<{_USER * 8 + 4}>{when} {tag}: ".encode() + escaped(text.encode())
 
 
 def _priority(data: bytes) -> tuple[int, bytes]:

@@ -112,21 +112,19 @@ class Pipe:
 class Stream:
     """One connection of a jail's: reads a question, has it answered, writes the answer, and again."""
 
-    __slots__ = ("_attempt", "_client", "_fd", "_id", "_listener", "_names", "_query", "_turn", "_upstream")
+    __slots__ = ("_attempt", "_client", "_fd", "_id", "_listener", "_names", "_query", "_upstream")
 
     def __init__(self, names: Names, listener: Listener, client: _socket.socket) -> None:
         self._names, self._listener = names, listener
         self._client, self._fd = Pipe(names, client), client.fileno()
         self._upstream: Pipe | None = None
         self._query: Query | None = None
-        self._attempt = self._id = self._turn = 0
+        self._attempt = self._id = 0
         names.streams += 1
         self._listen()
 
     def _listen(self) -> None:
-        self._turn += 1
-        turn = self._turn
-        self._names.loop.after(limits.STREAM_SECONDS, lambda: self.close() if turn == self._turn else None)
+        self._names.exchanges.begin(self)
         self._client.watch(self._read, IN)
 
     def _read(self) -> None:
@@ -214,11 +212,13 @@ class Stream:
             self._upstream.close()
             self._upstream = None
 
+    def late(self) -> None:
+        self.close()
+
     def close(self) -> None:
-        if self._turn < 0:
+        if self._listener.streams.pop(self._fd, None) is None:
             return
-        self._turn = -1
+        self._names.exchanges.done(self)
         self._names.streams -= 1
-        del self._listener.streams[self._fd]
         self._drop_upstream()
         self._client.close()
