@@ -20,11 +20,11 @@ from ...spec.source import CopySource
 from ...spec.template import TemplateSpec
 from .. import layer, packages
 from ..closure import PATH, Closure, Origin
-from ..host import merged_links
 from ..hosttree import HostTree, Refused
 from ..layer import Row
 from ..loader import ld_so_conf
 from . import Build
+from .host import merged_links
 
 _LOCAL = ("/usr/local/lib/python3*", "/usr/local/lib/*/perl", "/usr/local/share/perl")
 _LOCALES = ("/usr/lib/locale", "/etc/default/locale", "/etc/locale.conf")

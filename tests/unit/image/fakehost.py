@@ -24,7 +24,7 @@ _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _ENTER = """set -e
 root=$1; shift
 mount --rbind /proc "$root/proc"
-mount --bind /dev/null "$root/dev/null"
+mount --rbind /dev "$root/dev"
 exec chroot --userspec=65534:65534 "$root" "$@"
 """
 
@@ -144,7 +144,6 @@ class Image:
         self.root = top / "root"
         for name in ("root/proc", "root/dev"):
             (top / name).mkdir(parents=True)
-        (self.root / "dev/null").touch()
         for row in self.rows.values():
             self._place(row)
 
@@ -161,6 +160,6 @@ class Image:
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """Run a program of the image as nobody, with the image as its whole world, but for /proc (the loader reads
-        $ORIGIN there) and /dev/null."""
+        $ORIGIN there) and /dev."""
         command = ["unshare", "--mount", "sh", "-c", _ENTER, "sh", str(self.root), *argv]
         return subprocess.run(command, env={"PATH": _PATH}, capture_output=True, text=True, timeout=60)

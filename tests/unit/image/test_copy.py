@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -411,13 +412,16 @@ def test_a_file_that_becomes_a_link_or_a_fifo_meanwhile_is_not_followed(host: Fa
         place = host.file(f"/opt/{swap}")
 
         def swapped(line: str, place: Path = place, swap: str = swap) -> None:
-            if "no such" in line:
+            if "/no/such" in line:  # the log's line comes between the look and the copy
                 place.unlink()
-                place.symlink_to(outside) if swap == "link" else os.mkfifo(place)
+                if swap == "link":
+                    place.symlink_to(outside)
+                else:
+                    os.mkfifo(place)
 
-        build = Build(Paths(), template(globs=[f"/opt/{swap}", "/no/such"], optional=["/no/such"]), "/",
-                      Kept(tmp_path / f"kept{number}"), str(tmp_path), str(host.root),
-                      lambda line, act=swapped: act(line.replace("/no/such", "no such")))  # fmt: skip
+        spec = template(globs=[f"/opt/{swap}", "/no/such"], optional=["/no/such"])
+        kept = Kept(tmp_path / f"kept{number}")
+        build = Build(Paths(), spec, "/", kept, str(tmp_path), str(host.root), swapped)
         if swap == "foreign":
             os.chown(place, 54321, 0)
         with pytest.raises((JailkitError, OSError)):
@@ -482,7 +486,7 @@ def test_inputs_change_with_what_decides_the_layer(host: FakeHost) -> None:
     os.utime(status, (1, 1))
     status.write_text(status.read_text() + "\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 2\n\n")
     assert host.inputs(**spec) == seen[0]  # neither when dpkg wrote its file, nor what is not installed
-    changes = [
+    changes: list[Callable[[], object]] = [
         lambda: host.package("more", [], version="2"),
         lambda: host.file("/opt/it/deep/file", "other content"),
         lambda: os.utime(host.path("/opt/it/deep/file"), (1, 1)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -276,7 +277,13 @@ def test_what_was_read_is_read_once(host: FakeHost, monkeypatch: pytest.MonkeyPa
     host.program("/usr/bin/one")
     host.program("/usr/bin/two")
     read_files: list[int] = []
-    monkeypatch.setattr(elf, "read", lambda file, real=elf.read: read_files.append(1) or real(file))
+    real = elf.read
+
+    def counted(stream: BinaryIO) -> elf.Object | None:
+        read_files.append(1)
+        return real(stream)
+
+    monkeypatch.setattr(elf, "read", counted)
     with HostTree(str(host.root)) as tree:
         loader = Loader(tree)
         for name in ("/usr/bin/one", "/usr/bin/two", "/usr/bin/one"):
