@@ -21,8 +21,9 @@ from ..spec.config import Config
 from ..spec.jail import JailSpec
 from . import archive as archives
 from . import inspect, keys, layout, passwords, plan, refuse, resolve
-from .apply import Applier, Boundary, Progress, locked, past_return
+from .apply import Applier, Boundary, Progress, past_return
 from .info import JailInfo, info
+from .lock import locked
 from .operations import KeepHome, Operation, WriteArchive, from_data
 from .state import OpenPlan, Row, State
 

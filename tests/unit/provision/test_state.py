@@ -17,7 +17,8 @@ from jailkit.errors import JailkitError
 from jailkit.paths import Paths
 from jailkit.provision import layout
 from jailkit.provision import operations as all_operations
-from jailkit.provision.apply import Applier, locked
+from jailkit.provision.apply import Applier
+from jailkit.provision.lock import locked
 from jailkit.provision.operations import Operation
 from jailkit.provision.state import Row, State
 from jailkit.provision.world import World
