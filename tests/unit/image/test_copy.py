@@ -230,6 +230,7 @@ def test_python_and_perl_bring_their_trees(host: FakeHost) -> None:
         host.file(name)
     host.file("/usr/bin/it", "#!/usr/bin/python3\n", 0o755)
     found = set(host.collect(programs=["it"]).files)
+    assert "copy.programs: /usr/bin/python3.11 comes with its modules, for it" in host.lines
     assert set(python) <= found and not found & {*perl, "/usr/lib/python2.7/os.py"}
     found = set(host.collect(programs=["perl"]).files)
     assert set(perl) <= found and not found & set(python)
