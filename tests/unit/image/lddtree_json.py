@@ -1,6 +1,7 @@
 """Runs under the system's Python, which has Debian's pyelftools: lddtree(1)'s own reading of each program, as JSON.
 
-Arguments: programs. Output: {"seconds": of the processor, "programs": {path: {name that is needed: where it is, or null}}}."""
+Arguments: programs. Output: {"seconds": of the processor, "programs": {path: {name asked for: where it is, or null}}}.
+"""
 
 from __future__ import annotations
 
