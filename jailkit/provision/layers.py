@@ -24,7 +24,7 @@ from ..kernel.libc import call
 from ..names import image_reference
 from ..paths import Paths
 from . import files
-from .apply import locked
+from .lock import locked
 
 _AT_FDCWD = -100
 _EXCHANGE = 2

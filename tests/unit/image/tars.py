@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import struct
 import tarfile
 from pathlib import Path
-from typing import BinaryIO
 
 from jailkit.image import tarball, unpack
 from jailkit.image.layer import Row
+from tests.unit.image.memory import Memory
 
 LIMITS = tarball.Limits(bytes=1 << 30, names=200_000)
 
 
-class Kept:
-    """Contents in memory. bytes: by SHA-256."""
-
-    def __init__(self) -> None:
-        self.bytes: dict[str, bytes] = {}
-
-    def add(self, source: BinaryIO, executable: bool, private: bool) -> tuple[str, int]:
-        data = source.read()
-        digest = hashlib.sha256(data).hexdigest()
-        self.bytes[digest] = data
-        return digest, len(data)
-
-
-class Counted:
-    """Contents that are hashed only."""
-
-    def add(self, source: BinaryIO, executable: bool, private: bool) -> tuple[str, int]:
-        digest, size = hashlib.sha256(), 0
-        while chunk := source.read(1 << 18):
-            digest.update(chunk)
-            size += len(chunk)
-        return digest.hexdigest(), size
-
-
-def info(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", mode: int = 0o644, **pax: str) -> tarfile.TarInfo:
+def info(
+    name: str, kind: bytes = tarfile.REGTYPE, target: str = "", mode: int = 0o644, pax: dict[str, str] | None = None
+) -> tarfile.TarInfo:
     made = tarfile.TarInfo(name)
     made.type, made.linkname, made.mode = kind, target, mode
-    made.pax_headers = dict(pax)
+    made.pax_headers = pax or {}
     return made
 
 
@@ -51,8 +28,10 @@ def directory(name: str, mode: int = 0o755) -> tuple[tarfile.TarInfo, bytes]:
     return info(name, tarfile.DIRTYPE, mode=mode), b""
 
 
-def file(name: str, data: bytes = b"x", mode: int = 0o644, **pax: str) -> tuple[tarfile.TarInfo, bytes]:
-    return info(name, mode=mode, **pax), data
+def file(
+    name: str, data: bytes = b"x", mode: int = 0o644, pax: dict[str, str] | None = None
+) -> tuple[tarfile.TarInfo, bytes]:
+    return info(name, mode=mode, pax=pax), data
 
 
 def link(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
@@ -88,17 +67,17 @@ def raw_header(name: bytes, size: bytes, kind: bytes = b"0", link_name: bytes = 
     return bytes(block)
 
 
-def unpacked(data: bytes, place: Path, limits: tarball.Limits = LIMITS) -> tuple[list[Row], Kept, list[str]]:
+def unpacked(data: bytes, place: Path, limits: tarball.Limits = LIMITS) -> tuple[list[Row], Memory, list[str]]:
     """Rows, contents and log of the archive ``data``. place: an existing directory of the test's own."""
     path = place / "archive.tar"
     path.write_bytes(data)
     return unpacked_file(path, place, limits)
 
 
-def unpacked_file(path: Path, place: Path, limits: tarball.Limits = LIMITS) -> tuple[list[Row], Kept, list[str]]:
+def unpacked_file(path: Path, place: Path, limits: tarball.Limits = LIMITS) -> tuple[list[Row], Memory, list[str]]:
     scratch = place / "scratch"
     scratch.mkdir(exist_ok=True)
-    kept, log = Kept(), list[str]()
+    kept, log = Memory(), list[str]()
     fd = os.open(path, os.O_RDONLY)
     try:
         rows = unpack.rows(fd, kept, str(scratch), limits, path.name, log.append)

@@ -22,8 +22,10 @@ import pytest
 
 from jailkit.errors import JailkitError
 from jailkit.image import confine, ids, tarball, unpack
+from jailkit.image.contents import Counted
 from jailkit.kernel import mount
 from tests.unit.image import tars
+from tests.unit.image.memory import Memory
 from tests.unit.image.tars import described, directory, file, hard, link, node, tar, unpacked, unpacked_file
 
 TREE = Path(__file__).resolve().parents[3]
@@ -69,7 +71,7 @@ def test_what_tools_write_is_taken_as_it_is_meant(packer: str, format_: int, tmp
         del wanted["/etc/F\u0151tan\u00fas\u00edtv\u00e1ny.crt"]
     assert described(rows) == wanted
     same = {row.sha256 for row in rows if row.path in ("/usr/bin/tool", "/usr/bin/same")}
-    assert [kept.bytes[digest] for digest in same] == [b"#!"]
+    assert [kept.data[digest] for digest in same] == [b"#!"]
     assert log[-1].endswith(" 0 things dropped")
 
 
@@ -99,14 +101,14 @@ def test_sparse_files_have_their_holes(format_: str, version: str, tmp_path: Pat
     subprocess.run([*command, "holes", "after"], check=True)
     assert path.stat().st_size < 1 << 20
     rows, kept, _ = unpacked_file(path, tmp_path)
-    assert {row.path: kept.bytes[row.sha256] for row in rows} == {"/holes": bytes(content), "/after": b"after"}
+    assert {row.path: kept.data[row.sha256] for row in rows} == {"/holes": bytes(content), "/after": b"after"}
 
 
 def test_what_an_image_may_not_hold_is_dropped_and_logged(tmp_path: Path) -> None:
     attribute = {"SCHILY.xattr.security.capability": "x", "SCHILY.acl.access": "user::rw-"}
     rows, _, log = unpacked(
         tar(
-            file("usr/bin/su", b"su", 0o6755), file("usr/bin/ping", b"ping", 0o755, **attribute),
+            file("usr/bin/su", b"su", 0o6755), file("usr/bin/ping", b"ping", 0o755, attribute),
             node("dev/null", tarfile.CHRTYPE), node("dev/sda", tarfile.BLKTYPE), node("run/fifo", tarfile.FIFOTYPE),
             hard("dev/again", "dev/null"), file("etc/twice", b"old"), file("etc/twice", b"new!"),
             directory("srv", 0o2775), directory("srv", 0o700),
@@ -161,7 +163,7 @@ def test_memory_does_not_grow_with_a_file(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(unpack, "MEMORY", 400 << 20)  # Python with pytest in it has taken much of that already
     fd = os.open(path, os.O_RDONLY)
     try:
-        rows = unpack.rows(fd, tars.Counted(), str(tmp_path), tars.LIMITS, "large.tar", lambda line: None)
+        rows = unpack.rows(fd, Counted(), str(tmp_path), tars.LIMITS, "large.tar", lambda line: None)
     finally:
         os.close(fd)
     assert described(rows) == {"/large": f"0644 {600 << 20}"}
@@ -179,7 +181,7 @@ def unpacking(place: Path) -> Iterator[tuple[int, int]]:
 
     def run() -> None:
         try:
-            outcome.append(unpack.rows(half, tars.Kept(), str(place), tars.LIMITS, "half", lambda line: None))
+            outcome.append(unpack.rows(half, Memory(), str(place), tars.LIMITS, "half", lambda line: None))
         except JailkitError as error:
             outcome.append(error)
 
@@ -247,7 +249,7 @@ def attempts() -> dict[str, Callable[[], object]]:
         "unix socket": lambda: socket.socket(socket.AF_UNIX).close(),
         "fork": lambda: os.fork() or os._exit(0),
         "signal": lambda: os.kill(os.getpid(), 0),
-        "pipe": lambda: [os.close(fd) for fd in os.pipe()],
+        "duplicate": lambda: os.dup2(0, 9),
         "execute": lambda: os.execv("/bin/true", ["true"]),
     }
 
@@ -294,8 +296,8 @@ def test_killed_in_the_middle_nothing_is_left(tmp_path: Path) -> None:
     mounts, scratch = mount.table(), tmp_path / "scratch"
     scratch.mkdir()
     program = (
-        "import os, sys\nfrom jailkit.image import unpack\nfrom tests.unit.image import tars\n"
-        f"unpack.rows(0, tars.Kept(), {str(scratch)!r}, tars.LIMITS, 'x', print)\n"
+        "from jailkit.image import unpack\nfrom tests.unit.image import memory, tars\n"
+        f"unpack.rows(0, memory.Memory(), {str(scratch)!r}, tars.LIMITS, 'x', print)\n"
     )
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
         with subprocess.Popen([sys.executable, "-c", program], cwd=TREE, stdin=subprocess.PIPE,
@@ -306,7 +308,7 @@ def test_killed_in_the_middle_nothing_is_left(tmp_path: Path) -> None:
             pid = wait_for(lambda: next(iter(processes()), None))
             builder.send_signal(number)
             assert builder.wait() != 0
-            wait_for(lambda gone=pid: not os.path.exists(f"/proc/{gone}"))  # type: ignore[misc]
+            wait_for(lambda gone=pid: not os.path.exists(f"/proc/{gone}"))
     assert processes() == [] and list(scratch.iterdir()) == [] and mount.table() == mounts
 
 
