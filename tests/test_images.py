@@ -76,7 +76,7 @@ def test_who_is_logged_in_keeps_her_root_until_the_jail_stops(h: Host) -> None:
         said(h, "update", "shell")
         term.sendline("tail -n 1 /etc/profile; echo se''en")
         term.expect("seen")
-        assert "third" not in term.before
+        assert "third" not in str(term.before)
         shown = said(h, "show", "anna")
         assert (shown["jail"]["running_image"], shown["jail"]["image"]) == (before, h.image("shell"))
         listed = {jail["name"]: jail for jail in said(h, "list")["jails"]}
@@ -117,8 +117,8 @@ def test_settings_come_with_the_image_and_go_back_with_it(h: Host) -> None:
         assert seen.startswith("/opt/tools:") and seen.endswith("Hello berta\n")
         assert recipe.read_bytes() != before
         said(h, "image", "rollback", "shell")
-        seen = h.ssh("berta", 'echo "$PATH"; cat /etc/motd')
-        assert "/opt/tools" not in seen.stdout and "No such file" in seen.stderr
+        done = h.ssh("berta", 'echo "$PATH"; cat /etc/motd')
+        assert "/opt/tools" not in done.stdout and "No such file" in done.stderr
         assert recipe.read_bytes() == before
     finally:
         toml.write_text(text)

@@ -131,6 +131,16 @@ def streams_only(machine: str) -> bytes:
     return b"".join([*out, _deny(errno.EPERM)])
 
 
+def allowing(machine: str, numbers: list[int]) -> bytes:
+    """A program that allows the calls ``numbers``, sockets of IPv4 and IPv6, and nothing else (EPERM): for a process
+    of ours whose every call is known. At most 250."""
+    tail = [_deny(errno.EPERM), _op(_RET, _ALLOW)]
+    tests = [_op(_JEQ, number, len(numbers) - at, 0) for at, number in enumerate(numbers)]  # to the last instruction
+    inet = [_argument(0), _op(_JEQ, 2, 2, 0), _op(_JEQ, 10, 1, 0), _deny(errno.EAFNOSUPPORT), _op(_RET, _ALLOW)]
+    head = [_op(_LD, 4), _op(_JEQ, _AUDIT_ARCH[machine], 1, 0), _deny(errno.ENOSYS), _op(_LD, 0)]
+    return b"".join([*head, _op(_JEQ, _SOCKET[machine], 0, len(inet)), *inet, *tests, *tail])
+
+
 def installer(machine: str) -> bytes:
     """A program for whoever installs packages as root of a user namespace: mounts, chroot and namespaces are its trade,
     and set-id files, as what it makes lies where nobody runs it. Raise KeyError as :func:`program`."""

@@ -87,6 +87,7 @@ class Bench:
         ours_size, ours_names = disk(self.host, *paths)
         theirs = self._jailkit()
         jail, whole = statistics.median(ours["jail"]), statistics.median(ours["all"])
+        rows: list[tuple[str, float, float, float]]
         rows = [("jailkit: a jail for an account", jail * 1000, ours_size, ours_names),
                 ("  with the account (useradd)", whole * 1000, ours_size, ours_names)]  # fmt: skip
         if theirs:

@@ -26,7 +26,7 @@ def make(count: int) -> None:
             continue
         spec = {"user": name, "template": "shell"}
         row = Row(name, uid, uid, base, "present", False, "", False, f"/home/{name}", "", spec, 0)
-        state.reserve(row, lambda _uid, _base, row=row: (row.uid, row.gid, row.base))  # type: ignore[misc]
+        state.reserve(row, lambda _uid, _base, row=row: (row.uid, row.gid, row.base))
         os.makedirs(f"{PATHS.jail(name)}/etc", exist_ok=True)
         made = recipe.Recipe(
             user=name, uid=uid, gid=uid, base=base, home=f"/home/{name}", hostname=name, template="shell", world=world

@@ -26,7 +26,7 @@ from jailkit.spec import include
 from jailkit.spec.config import Config
 from jailkit.spec.jail import JailSpec
 from jailkit.spec.template import TemplateSpec
-from tests.unit.rooted import rooted
+from tests.unit.rooted import TREE, rooted
 
 CASES = sorted(Path(__file__).with_name("plans").glob("*.json"))
 HASH = "$y$hash"
