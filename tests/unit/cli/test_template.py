@@ -80,7 +80,7 @@ def test_the_resolved_text_says_where_each_comes_from(paths: Paths, capsys: Capt
     for line in (
         "linger = 5  # mine",
         'network = "none"  # shell',
-        'level = "namespaces"  # default',
+        '#level = "namespaces"',
         '    "/data",  # mine',
         '    "/dev",  # skeleton',
         '"/etc/mtab" = "x y"  # mine',
