@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 from ..errors import JailkitError
 from ..paths import Paths
-from ..spec import load
+from ..spec import include, load
 from ..spec.template import TemplateSpec
 from . import contents, layer, outside, points, scratch, store, tags, unpack
 from .layer import Row
@@ -188,7 +188,7 @@ def _reaches(paths: Paths, spec: TemplateSpec) -> None:
     own = ("binds", "connectors", "network", "services", "level")
     default = TemplateSpec(name=spec.name, description="-", source=spec.source, **_needed(spec))
     try:
-        local = settings(load.template_spec(paths, spec.name))
+        local = settings(include.resolve(paths, spec.name).spec)
     except JailkitError:
         local = {}
     known, asked = settings(default), settings(spec)
