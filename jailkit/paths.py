@@ -43,6 +43,7 @@ class Paths:
         self.run_jails = self._at("run/jailctl/jails")
         self.run_names = self._at("run/jailctl/names")
         self.mount_point = self._at("run/jailctl/root")
+        self.relay = self._at("run/jailctl/relay")
 
         self.opt = self._at("opt/jailctl")
         self.libexec = self._at("opt/jailctl/libexec")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.host import Host, wait_for
+from tests.test_cli import output
 from tests.writable import HERS, template
 
 pytestmark = pytest.mark.host
@@ -28,7 +29,7 @@ def inside(host: Host, name: str, command: str, check: bool = True) -> str:
 
 
 def changes(host: Host, name: str) -> dict[str, str]:
-    found = json.loads(host.jailctl("diff", name, "--json").stdout)["changes"]
+    found = output(host, "diff", name)["changes"]
     return {change["path"]: change["kind"] for change in found}
 
 
@@ -105,7 +106,7 @@ def test_reset_drops_it(clean: Host) -> None:
     assert refused(host, "reset", "wida", "--yes")["code"] == "busy.jail"
     host.jailctl("stop", "wida")
     assert refused(host, "reset", "wida")["code"] == "usage.confirm"
-    dry = json.loads(host.jailctl("reset", "wida", "--dry-run", "--json").stdout)
+    dry = output(host, "reset", "wida", "--dry-run")
     assert dry["dropped"] > 0 and not dry["changed"] and len(changes(host, "wida")) == 2
     host.jailctl("reset", "wida", "--yes")
     assert changes(host, "wida") == {}
@@ -156,7 +157,10 @@ def test_commit_makes_an_image_of_it(clean: Host) -> None:
     assert refused(host, "commit", "wida", "wide:hers")["code"] == "busy.jail"
     host.jailctl("stop", "wida")
     assert refused(host, "commit", "wida", "wide")["code"] == "usage.commit"
-    made = json.loads(host.jailctl("commit", "wida", "wide:hers", "--json").stdout)
+    dry = output(host, "commit", "wida", "wide:hers", "--dry-run")
+    made = output(host, "commit", "wida", "wide:hers")
+    assert dry == {**made, "changed": False, "dry_run": True} and made["changed"]
+    assert not output(host, "commit", "wida", "wide:hers")["changed"]
     dropped = "\n".join(made["left_out"])
     for what in ("fifo: is a FIFO", "socket: is a socket", "tool: its set-id bits", "d: its set-id bits", "user.x"):
         assert what in dropped, dropped

@@ -24,19 +24,21 @@ jailctl image tag web:alice web                     or so does everybody
 @click.argument("name", shell_complete=complete_jail)
 @click.argument("tag", metavar="TEMPLATE:TAG")
 @click.option("--stop", "end", is_flag=True, help="End the jail first if it runs.")
-def command(settings: Settings, name: str, tag: str, end: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what it would be; change nothing.")
+def command(settings: Settings, name: str, tag: str, end: bool, dry_run: bool) -> None:
     from ..names import user_name
     from ..paths import Paths
     from ..provision import layers
 
     with Progress(settings, f"making an image of {name}") as progress:
-        made = layers.commit(Paths(settings.root), user_name(name), tag, end, progress.step)
+        made = layers.commit(Paths(settings.root), user_name(name), tag, end, dry_run, progress.step)
     if settings.json:
         emit({"name": name, "tag": made.tag, "digest": made.digest, "before": made.before,
-              "changed": made.digest != made.before, "changes": made.changes,
+              "changed": made.digest != made.before and not dry_run, "changes": made.changes, "dry_run": dry_run,
               "left_out": list(made.left_out)})  # fmt: skip
         return
     for line in made.left_out:
         note(settings, f"jailctl: note: left out: {escape(line)}")
     changes = f"{made.changes} name{'' if made.changes == 1 else 's'} changed"
-    say(settings, f"{escape(made.tag)}: image {made.digest[:12]} of {escape(name)}, {changes}")
+    would = "would be " if dry_run else ""
+    say(settings, f"{escape(made.tag)}: {would}image {made.digest[:12]} of {escape(name)}, {changes}")

@@ -8,3 +8,6 @@ account, no jail and no file of the host has one of them."""
 
 BUILD_RANGE = 65_536
 """How many ids a build has: 0 to 65,535, as a Debian expects."""
+
+NOBODY = 65_534
+"""Within the range: who is nobody inside, and has no capability."""

@@ -24,6 +24,9 @@ NEVER = ("/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp")
 _SPARSE = 1 << 30
 _LONGEST = 4000
 _DEEPEST = 256
+_TRIES = 16
+_SWAPPED = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENXIO)
+"""What is said of a name that became another kind of thing between two looks at it."""
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _OURS = "trusted.overlay."
 _LABELS = ("security.selinux", "security.SMACK64", "security.ima", "security.evm")
@@ -95,6 +98,17 @@ class _Reader:
         if len(os.fsencode(path)) > _LONGEST or not _text(name):
             self._drop(path[:200], "its name is too long, or not UTF-8")
             return None
+        for _ in range(_TRIES):
+            try:
+                return self._take(parent, name, path)
+            except FileNotFoundError:
+                return None  # gone since it was listed
+            except OSError as error:
+                if error.errno not in _SWAPPED:
+                    raise
+        raise JailkitError("busy.layer", f"{path} of a layer changes while it is read", "stop what writes there")
+
+    def _take(self, parent: int, name: str, path: str) -> int | None:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
             self._link(parent, name, path)
@@ -120,7 +134,7 @@ class _Reader:
         with os.fdopen(fd, "rb") as source:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
-                raise _changing(path)
+                raise OSError(errno.ENOTDIR, "is another kind of thing by now")
             if "whiteout" in self._attributes(fd, path):
                 self.found.rows.append(layer.gone(path))
             elif status.st_size > _SPARSE and status.st_blocks * 512 < status.st_size // 8:
@@ -174,13 +188,7 @@ def _open(parent: int, name: str, path: str, flags: int) -> int:
     except OSError as error:
         if error.errno in (errno.EXDEV, errno.EBUSY):
             raise JailkitError("busy.mounted", f"something is mounted at {path} of a layer", "findmnt") from None
-        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENOENT):
-            raise _changing(path) from None
         raise
-
-
-def _changing(path: str) -> JailkitError:
-    return JailkitError("busy.layer", f"{path} of a layer changes while it is read", "stop what writes there")
 
 
 def _text(name: str) -> bool:

@@ -90,7 +90,7 @@ def smoke(paths: Paths, root: str, template: Template, log: Log, seconds: float 
     """Run the smoke tests of ``template``, one after the other, each in a throw-away jail on the image's ``root`` as
     jails of the template have it: an ordinary user without any right, an empty home, the template's binds and network.
 
-    seconds: for each command. Raise ``invalid.smoke-test`` with the command, its status and what it wrote last;
+    seconds: for each command. Raise ``invalid.smoke`` with the command, its status and what it wrote last;
     ``host.*``, ``jail.throw-away``, ``unsafe.path``."""
     stage, spec = _ready(paths), template.spec
     network = spec.network == "host"
@@ -109,7 +109,7 @@ def smoke(paths: Paths, root: str, template: Template, log: Log, seconds: float 
             filter=seccomp.program(os.uname().machine, network), hostname="smoke", network=network,
             uid=_SMOKE_UID, gid=_SMOKE_UID, cwd="/home/smoke", seconds=seconds,
         )  # fmt: skip
-        _judge(throw_away(order, log), command, "invalid.smoke-test", "the smoke test", seconds)
+        _judge(throw_away(order, log), command, "invalid.smoke", "the smoke test", seconds)
 
 
 def _judge(outcome: Outcome, command: str, code: str, what: str, seconds: float) -> None:

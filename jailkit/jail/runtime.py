@@ -23,7 +23,7 @@ def prepare(paths: Paths, uid: int, gid: int, user: str) -> None:
         (paths.run_jail(uid), 0o750, gid),
         (paths.sessions(uid), 0o750, gid),
     ):
-        _directory(path, mode, group)
+        directory(path, mode, group)
     link, target = f"{paths.run_names}/{user}", f"../jails/{uid}"
     try:
         if os.readlink(link) == target:
@@ -37,7 +37,8 @@ def prepare(paths: Paths, uid: int, gid: int, user: str) -> None:
         pass
 
 
-def _directory(path: str, mode: int, group: int) -> None:
+def directory(path: str, mode: int, group: int = 0) -> None:
+    """Make ``path``, root's. Raise ``unsafe.runtime`` if it is something else."""
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -148,6 +149,14 @@ def clear(paths: Paths, record_uid: int, user: str) -> None:
     """Forget a jail that has ended: entry record first, so that no door looks for its keeper any more."""
     for path in (paths.record(record_uid), paths.chroot(record_uid), f"{paths.run_names}/{user}"):
         _unlink(path)
+
+
+def complain(text: str) -> None:
+    """A line in the system log by ``jailctl-start``, for what hinders no start and nobody would see otherwise."""
+    import syslog
+
+    syslog.openlog("jailctl-start", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
+    syslog.syslog(syslog.LOG_ERR, "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text))
 
 
 def _unlink(path: str) -> None:

@@ -19,6 +19,7 @@ from ..kernel import mount, rootfs
 from ..kernel.beneath import require_root_owned_chain
 from ..kernel.rootfs import PLAIN, READ_ONLY, own_directory
 from ..paths import Paths
+from . import connect
 from .recipe import Recipe
 
 _DIRECTORIES = {
@@ -46,9 +47,10 @@ def check(paths: Paths, recipe: Recipe) -> None:
         raise JailkitError("jail.home", f"the image has no {top} to hold {recipe.home}", "use a home below /home")
 
 
-def build(paths: Paths, recipe: Recipe, userns: int) -> None:
+def build(paths: Paths, recipe: Recipe, userns: int, sockets: connect.Sockets | None) -> None:
     """Root's part, in a private mount namespace. userns: descriptor of the jail's user namespace, whose map makes
-    files of the host's root show as root's inside. Raise OSError or JailkitError."""
+    files of the host's root show as root's inside. sockets: takes those that the relay serves. Raise OSError or
+    JailkitError."""
     stage = paths.mount_point
     tmpfs = mount.tmpfs(PLAIN, source="tmpfs", size=str(recipe.tmp_bytes), nr_inodes="65536", mode="0755")
     mount.attach(tmpfs, stage)
@@ -62,11 +64,14 @@ def build(paths: Paths, recipe: Recipe, userns: int) -> None:
             source = f"{paths.jail(recipe.user)}/etc/{name}"
             tree = rootfs.idmapped(source, userns, READ_ONLY | mount.NOEXEC, name)
             mount.attach_beneath(tree, root, f"etc/{name}")
+        if sockets is not None:
+            sockets.staged(f"{stage}/dev", recipe.base)
         mount.attach_beneath(rootfs.devices(f"{stage}/dev", recipe.base), root, "dev")
         rootfs.empty_file(f"{stage}/masked")
         for name, target in (("tmp", "tmp"), ("vartmp", "var/tmp"), ("run", "run"), ("shm", "dev/shm")):
             mount.attach_beneath(mount.clone(f"{stage}/{name}", PLAIN), root, target)
         _run(stage, recipe)
+        connect.attach(recipe, stage, root)
         _home(stage, root, recipe)
     finally:
         os.close(root)

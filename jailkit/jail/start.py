@@ -24,7 +24,7 @@ from ..errors import JailkitError
 from ..kernel import caps, mount, namespaces, proc, seccomp
 from ..kernel.libc import put
 from ..paths import Paths
-from . import chroot, images, runtime, slices, stage
+from . import chroot, connect, images, runtime, slices, stage
 from . import recipe as recipes
 from .recipe import RANGE, Recipe
 from .record import FLAG_HOST_NETWORK, FOREVER, Record
@@ -66,6 +66,7 @@ def _kept(paths: Paths, recipe: Recipe, record: Record) -> Record:
 
 def _start(paths: Paths, recipe: Recipe) -> Record:
     stage.check(paths, recipe)
+    sockets = connect.Sockets(recipe) if connect.relayed(recipe) else None
     result, result_in = os.pipe2(os.O_CLOEXEC)
     adopted, adopted_in = os.pipe2(os.O_CLOEXEC)
     go_out, go = os.pipe2(os.O_CLOEXEC)
@@ -73,7 +74,7 @@ def _start(paths: Paths, recipe: Recipe) -> Record:
     if builder == 0:
         for fd in (result, adopted_in, go):
             os.close(fd)
-        _child(result_in, lambda: _build(paths, recipe, result_in, adopted, go_out))
+        _child(result_in, lambda: _build(paths, recipe, result_in, adopted, go_out, sockets))
     for fd in (result_in, adopted, go_out):
         os.close(fd)
     try:
@@ -94,9 +95,13 @@ def _start(paths: Paths, recipe: Recipe) -> Record:
         except JailkitError:
             runtime.clear(paths, recipe.uid, recipe.user)
             raise
+        if sockets is not None and (problem := sockets.hand_over(paths, record)):
+            runtime.complain(f"the connectors of {recipe.user} are not served: {problem}")
         os.write(go, b"g")
         return record
     finally:
+        if sockets is not None:
+            sockets.close()
         for fd in (result, adopted_in, go):
             os.close(fd)
         os.waitpid(builder, 0)
@@ -146,7 +151,9 @@ def _child(report: int, body: object) -> None:
         os._exit(status)
 
 
-def _build(paths: Paths, recipe: Recipe, report: int, adopted: int, go: int) -> None:
+def _build(
+    paths: Paths, recipe: Recipe, report: int, adopted: int, go: int, sockets: connect.Sockets | None
+) -> None:
     """The builder. A daemon's session and terminal, limits and keyring are not the jail's business."""
     os.setsid()
     os.chdir("/")
@@ -161,7 +168,7 @@ def _build(paths: Paths, recipe: Recipe, report: int, adopted: int, go: int) -> 
     if inner == 0:
         os.close(ready)
         os.close(staged_in)
-        _child(report, lambda: _inner(paths, recipe, report, ready_in, (staged, adopted), go, keeper))
+        _child(report, lambda: _inner(paths, recipe, report, ready_in, (staged, adopted), go, keeper, sockets))
     os.write(report, f"inner {inner}\n".encode())
     os.close(ready_in)
     os.close(staged)
@@ -170,7 +177,7 @@ def _build(paths: Paths, recipe: Recipe, report: int, adopted: int, go: int) -> 
             raise OSError(10, "the inner process ended")
         namespaces.write_maps(inner, recipe.uid, recipe.gid, recipe.base, RANGE)
         userns = os.open(f"/proc/{inner}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-        stage.build(paths, recipe, userns)
+        stage.build(paths, recipe, userns, sockets)
         os.write(staged_in, b"s")
         os.close(staged_in)
         os.waitpid(inner, 0)
@@ -179,7 +186,10 @@ def _build(paths: Paths, recipe: Recipe, report: int, adopted: int, go: int) -> 
         raise
 
 
-def _inner(paths: Paths, recipe: Recipe, report: int, ready: int, waits: tuple[int, int], go: int, keeper: int) -> None:
+def _inner(
+    paths: Paths, recipe: Recipe, report: int, ready: int, waits: tuple[int, int], go: int, keeper: int,
+    sockets: connect.Sockets | None,
+) -> None:  # fmt: skip
     """Owner of the user namespace. Its own exit leaves pid 1 of the new pid namespace as the jail."""
     caps.become(recipe.uid, recipe.gid, keep_caps=True)
     namespaces.unshare(namespaces.NEWUSER)
@@ -191,16 +201,18 @@ def _inner(paths: Paths, recipe: Recipe, report: int, ready: int, waits: tuple[i
     namespaces.unshare(flags | (namespaces.NEWNET if recipe.network == "none" else 0))
     pid = os.fork()
     if pid == 0:
-        _child(report, lambda: _first(paths, recipe, go, keeper))
+        _child(report, lambda: _first(paths, recipe, go, keeper, sockets))
     os.write(report, f"pid {pid}\n".encode())
 
 
-def _first(paths: Paths, recipe: Recipe, go: int, keeper: int) -> None:
+def _first(paths: Paths, recipe: Recipe, go: int, keeper: int, sockets: connect.Sockets | None) -> None:
     """Pid 1, with every capability in its own user namespace and none outside; then the keeper."""
     stage.finish(paths, recipe)
     namespaces.sethostname(recipe.hostname)
     if recipe.network == "none":
         namespaces.loopback_up()
+    if sockets is not None:
+        sockets.networked()
     # a user namespace of one's own brings all capabilities back (bubblewrap#368): allow none below this one
     put(f"{stage.inside(paths)}/proc/sys/user/max_user_namespaces", "0\n")
     mount.pivot(stage.inside(paths))

@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import JailkitError
 from ..image import compare, contents, layer, points, scratch, store, tags, upper
 from ..image.compare import Change
+from ..image.template import Template
+from ..image.world import canonical_digest
 from ..jail import recipe as recipes
 from ..jail import runtime
 from ..jail import stop as jail_stop
@@ -104,32 +106,45 @@ def reset(paths: Paths, name: str, end: bool = False, dry_run: bool = False) -> 
     return count
 
 
-def commit(paths: Paths, name: str, reference: str, end: bool = False, log: Log = lambda line: None) -> Commit:
+def commit(
+    paths: Paths, name: str, reference: str, end: bool = False, dry_run: bool = False, log: Log = lambda line: None
+) -> Commit:
     """Make an image of the root of ``name`` as it is, and let ``reference`` (TEMPLATE:TAG) name it. All in it becomes
     root's, modes are normalised, what no image has is left out. Its settings are those of the image below.
 
-    end: end the jail first if it runs. Raise ``usage.commit``, ``missing.*``, ``conflict.root``, ``busy.*``,
-    ``invalid.image`` (a mount point is no directory any more), OSError."""
+    end: end the jail first if it runs. dry_run: say what it would be. Raise ``usage.commit``, ``missing.*``,
+    ``conflict.root``, ``busy.*``, ``invalid.image`` (a mount point is no directory any more), OSError."""
     template, _, tag = image_reference(reference).partition(":")
     if not tag:
         text = f"{reference} without a tag is what every jail of it starts from"
         raise JailkitError("usage.commit", text, f"jailctl commit {name} {reference}:TAG; then jailctl image tag")
     recipe = _overlaid(paths, name)
+    if dry_run:
+        rows, made, done = _committed(paths, recipe, template, contents.Counted())
+        digest = canonical_digest(store.body_of(made, rows))
+        return replace(done, tag=reference, digest=digest, before=tags.current(paths, reference))
     store.ready(paths)
     with (
         locked(paths, name), _cold(paths, recipe, end), contents.in_use(paths), scratch.directory(paths) as place,
     ):  # fmt: skip
-        digest = recipes.image(paths, recipe)
-        below, kept = store.rows(paths, digest), contents.Store(paths, place)
         log("reading what was changed")
-        found = upper.read(f"{paths.layer(name)}/upper", kept, recipe.base)
+        kept = contents.Store(paths, place)
+        rows, made, done = _committed(paths, recipe, template, kept)
         log("writing the image")
-        made = store.renamed(store.template(paths, digest), template)
-        rows = layer.merge([below, found.rows])
-        points.check(made.spec, made.jail_names, rows)
-        new, _ = store.publish(paths, made, rows, kept, place)
-        before = tags.move(paths, reference, new, "commit")
-    return Commit(reference, new, before, len(_changes(below, found.rows)), tuple(found.warnings()))
+        digest, _ = store.publish(paths, made, rows, kept, place)
+        return replace(done, tag=reference, digest=digest, before=tags.move(paths, reference, digest, "commit"))
+
+
+def _committed(
+    paths: Paths, recipe: Recipe, template: str, kept: layer.Contents
+) -> tuple[list[layer.Row], Template, Commit]:
+    """The rows of the whole root, the image's template under the name ``template``, and what is to be said of it."""
+    digest = recipes.image(paths, recipe)
+    below = store.rows(paths, digest)
+    found = upper.read(f"{paths.layer(recipe.user)}/upper", kept, recipe.base)
+    made, rows = store.renamed(store.template(paths, digest), template), layer.merge([below, found.rows])
+    points.check(made.spec, made.jail_names, rows)
+    return rows, made, Commit("", "", None, len(_changes(below, found.rows)), tuple(found.warnings()))
 
 
 def _overlaid(paths: Paths, name: str, missing: bool = False) -> Recipe:

@@ -18,6 +18,7 @@ from .state import Row
 
 SETTING_UP = "being set up"
 REMOVING = "being removed"
+_RELAY = "nameserver 127.0.0.1"
 
 
 def template(paths: Paths, reference: str) -> tuple[Template, str | None]:
@@ -62,14 +63,24 @@ def recipe(spec: JailSpec, template: Template, ids: tuple[int, int, int], home: 
 
 
 def jail_files(template: Template, made: Recipe, gecos: str, group: str, resolv_conf: str) -> dict[str, bytes]:
-    """The jail's own ``/etc`` files by name. resolv_conf: the host's; a jail with a network sees its servers."""
+    """The jail's own ``/etc`` files by name. resolv_conf: the host's; see :func:`dns_lines`."""
     user: dict[str, object] = {
         "name": made.user, "uid": made.uid, "gid": made.gid, "group": group, "gecos": _plain(gecos), "home": made.home,
         "shell": made.shell,
     }  # fmt: skip
     jail: dict[str, object] = {"hostname": made.hostname, "network": made.network}
-    dns = render.dns_lines(resolv_conf) if made.network == "host" else []
-    return jail_entries(template, user, jail, dns)
+    return jail_entries(template, user, jail, dns_lines(made, resolv_conf))
+
+
+def dns_lines(made: Recipe, resolv_conf: str) -> list[str]:
+    """The lines of resolv.conf(5) that mean something for the jail: with the host's network the host's; with the
+    connector ``dns`` the relay's address in place of the servers'; else none."""
+    found = render.dns_lines(resolv_conf)
+    if made.network == "host":
+        return found
+    if "dns" not in made.connectors:
+        return []
+    return [_RELAY, *(line for line in found if not line.startswith(("nameserver ", "sortlist ")))]
 
 
 def _plain(gecos: str) -> str:
@@ -84,7 +95,7 @@ def wanted(
     made = recipe(spec, template, ids, home, recipes.world(paths, image))
     account = accounts.find(spec.user)
     group = accounts.group_name(ids[1]) or spec.user
-    text = _read_text("/etc/resolv.conf") if made.network == "host" else ""
+    text = _read_text("/etc/resolv.conf") if made.network == "host" or "dns" in made.connectors else ""
     content = jail_files(template, made, account.gecos if account else "", group, text)
     made = made.but(files=sorted(name for name, data in content.items() if data))
     return made, content
