@@ -62,7 +62,8 @@ def test_a051_mysql_knows_who_comes(net: Connected) -> None:
         assert "Access denied" in net.says("ann", f"{MARIADB} -u {other} -e 'select 1'")
     assert "Can't connect" in net.says("cut", f"{MARIADB} -e 'select 1'"), "no connector, no server"
     # what else is there: nothing to be read, nothing to be changed
-    inside = net.says("ann", f"cat {MYSQL}/*.pid; touch {MYSQL}/x; rm -f {MYSQL}/mysqld.sock; chmod 0 {MYSQL}; ls {MYSQL}")
+    tries = f"cat {MYSQL}/*.pid; touch {MYSQL}/x; rm -f {MYSQL}/mysqld.sock; chmod 0 {MYSQL}; ls {MYSQL}"
+    inside = net.says("ann", tries)
     assert inside.count("Permission denied") == 1 and inside.count("Read-only file system") == 3
     assert inside.splitlines()[-2:] == ["mysqld.pid", "mysqld.sock"]
     assert doctor(net, "connectors.mysql")["state"] == "ok"
@@ -93,7 +94,8 @@ def test_a_directory_that_was_made_anew_is_seen_by_doctor(net: Connected) -> Non
     """As for a server whose unit has it as RuntimeDirectory."""
     net.says("ann", "true")
     server = net.mysql()
-    net.shell(f"mv {MYSQL} {MYSQL}.old; install -d -o mysql -g mysql {MYSQL}; mv {MYSQL}.old/* {MYSQL}/; rmdir {MYSQL}.old")
+    old = f"{MYSQL}.old"
+    net.shell(f"mv {MYSQL} {old}; install -d -o mysql -g mysql {MYSQL}; mv {old}/* {MYSQL}/; rmdir {old}")
     assert "Can't connect" in net.says("ann", f"{MARIADB} -e 'select 1'")
     (finding,) = doctor(net, "connectors.mysql")["findings"]
     assert "ann" in finding["seen"] and finding["mend"] == "jailctl stop ann"
@@ -118,7 +120,8 @@ def test_names_resolve_and_nothing_else_gets_out(net: Connected) -> None:
         "for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):\n"
         "    for where in (('127.0.0.1', 22), ('192.0.2.7', 53), ('10.0.0.1', 53), ('8.8.8.8', 53)):\n"
         "        try:\n"
-        "            s = socket.socket(socket.AF_INET, kind); s.settimeout(2); s.connect(where); s.send(b'x'); s.recv(1)\n"
+        "            s = socket.socket(socket.AF_INET, kind); s.settimeout(2); s.connect(where)\n"
+        "            s.send(b'x'); s.recv(1)\n"
         "            print('got', kind, where)\n"
         "        except OSError as error:\n"
         "            print(error.errno)\n"
@@ -132,7 +135,8 @@ def test_a_long_answer_comes_by_tcp(net: Connected) -> None:
     code = (
         "import socket\n"
         "q = b'\\x12\\x34\\x01\\0\\0\\x01\\0\\0\\0\\0\\0\\0\\4long\\7example\\0\\0\\x10\\0\\1'\n"
-        "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.connect(('127.0.0.1', 53)); u.send(q); a = u.recv(65535)\n"
+        "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.connect(('127.0.0.1', 53)); u.send(q)\n"
+        "a = u.recv(65535)\n"
         "s = socket.create_connection(('127.0.0.1', 53)); s.sendall(len(q).to_bytes(2, 'big') + q)\n"
         "f = s.makefile('rb'); b = f.read(int.from_bytes(f.read(2), 'big'))\n"
         "print(a[2] & 2, len(a) <= 512, b[2] & 2, b.count(b'x' * 250), a[:2] == b[:2] == q[:2])\n"
