@@ -63,7 +63,8 @@ def test_a048_no_abstract_sockets(net: Connected) -> None:
     assert any(name.endswith("/socket") for name in names), "the relay's is there"
     assert [name for name in names if name.startswith("@") and "jail" in name] == []
     canary = f"\0canary-{secrets.token_hex(8)}"
-    listen = f"import socket, time; s = socket.socket(socket.AF_UNIX); s.bind({canary!r}); s.listen(); print(1, flush=True); time.sleep(60)"
+    listen = f"import socket, time; s = socket.socket(socket.AF_UNIX); s.bind({canary!r}); s.listen()\n"
+    listen += "print(1, flush=True); time.sleep(60)"
     with net.host.spawn([*PYTHON.split(), listen]) as service:
         assert service.stdout and service.stdout.read(1) == b"1"
         code = CONNECT.format(paths=[(canary, 1)])
@@ -109,7 +110,8 @@ def test_a016_descriptors_sent_to_the_log(net: Connected) -> None:
         "import _socket as s, struct, os\n"
         "c = s.socket(s.AF_UNIX, s.SOCK_DGRAM); c.connect('/dev/log')\n"
         "fds = [os.open('/dev/null', 0) for _ in range(50)]\n"
-        "for n in range(100): c.sendmsg([b'<13>take these'], [(s.SOL_SOCKET, s.SCM_RIGHTS, struct.pack('50i', *fds))])\n"
+        "rights = [(s.SOL_SOCKET, s.SCM_RIGHTS, struct.pack('50i', *fds))]\n"
+        "for n in range(100): c.sendmsg([b'<13>take these'], rights)\n"
         "print('sent')\n"
     )
     assert inside(net, "ann", code) == "sent\n"
@@ -158,7 +160,7 @@ def test_a135_forged_lines(net: Connected) -> None:
         f"for line in {sent!r}: c.send(line.encode())\n"
     )
     assert net.says("ann", "true") == "" and inside(net, "ann", code) == ""
-    wait_for(lambda: len([x for x in net.host.syslog(mark)]) == len(sent), 5, lambda: str(net.host.syslog(mark)))
+    wait_for(lambda: len(net.host.syslog(mark)) == len(sent), 5, lambda: str(net.host.syslog(mark)))
     lines = [line for line in net.host.syslog()[before:] if "jailctl" in line]
     assert len(lines) == len(sent), "no line of its own"
     for line in lines:
@@ -226,7 +228,8 @@ def test_one_jail_cannot_answer_anothers_question(net: Connected) -> None:
         "import _socket as s\n"
         "for address in ('127.0.0.1', '0.0.0.0', '127.0.0.2'):\n"
         "    for kind in (s.SOCK_DGRAM, s.SOCK_STREAM):\n"
-        "        c = s.socket(s.AF_INET, kind); c.setsockopt(s.SOL_SOCKET, s.SO_REUSEADDR, 1); c.setsockopt(s.SOL_SOCKET, 15, 1)\n"
+        "        c = s.socket(s.AF_INET, kind)\n"
+        "        for option in (s.SO_REUSEADDR, s.SO_REUSEPORT): c.setsockopt(s.SOL_SOCKET, option, 1)\n"
         "        try: c.bind((address, 53)); print('bound')\n"
         "        except OSError as error: print(error.errno)\n"
         "c = s.socket(s.AF_INET, s.SOCK_DGRAM)\n"
