@@ -83,7 +83,7 @@ def _images(host: Host) -> list[Finding]:
             found.append(
                 fail(
                     f"image {digest[:12]} of {name}: {path}: {what}{more}",
-                    f"mv {host.paths.images}/{digest} away; jailctl update {name.partition(':')[0]}",
+                    f"mv {host.paths.images}/{digest} away; jailctl update --no-cache {name.partition(':')[0]}",
                 )
             )
     templates = sorted(tags.all_tags(host.paths))

@@ -43,10 +43,13 @@ class Counted:
 
 
 class Store:
-    """One build's view of the store. scratch: an empty directory on the same file system, the build's own."""
+    """One build's view of the store. scratch: an empty directory on the same file system, the build's own.
 
-    def __init__(self, paths: Paths, scratch: str) -> None:
-        self._top = paths.contents
+    trust: take what stands in the store by its name, size and time; else it is read, and replaced if it is not what it
+    is called."""
+
+    def __init__(self, paths: Paths, scratch: str, trust: bool = True) -> None:
+        self._top, self._trust = paths.contents, trust
         self._fresh = f"{scratch}/contents"
         os.mkdir(self._fresh, 0o700)
 
@@ -56,12 +59,12 @@ class Store:
         head = source.read(_SMALL)
         if len(head) < _SMALL:
             sha256 = hashlib.sha256(head).hexdigest()
-            if not self._place(sha256, mode):
+            if not self._known(sha256, mode, len(head)):
                 self._write(f"{self._fresh}/{sha256}.{mode:03o}", head, None, mode)
             return sha256, len(head)
         temporary = f"{self._fresh}/.new"
         sha256, size = self._write(temporary, head, source, mode)
-        if self._place(sha256, mode):
+        if self._known(sha256, mode, size):
             os.unlink(temporary)
         else:
             os.rename(temporary, f"{self._fresh}/{sha256}.{mode:03o}")
@@ -81,6 +84,21 @@ class Store:
             os.fchmod(fd, mode)
             os.utime(fd, (EPOCH, EPOCH))
         return digest.hexdigest(), size
+
+    def _known(self, sha256: str, mode: int, size: int) -> bool:
+        """Whether these contents need not be written again. What somebody has written to stays with the images that
+        have it, where `image verify` sees it, and leaves the store."""
+        path = self._place(sha256, mode)
+        if not path:
+            return False
+        status = os.lstat(path)
+        whole = (status.st_size, status.st_mtime_ns, status.st_uid) == (size, EPOCH * 10**9, 0)
+        if whole and not self._trust:
+            with open(path, "rb") as file:
+                whole = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        if not whole:
+            os.unlink(path)
+        return whole
 
     def _place(self, sha256: str, mode: int) -> str:
         """Where these contents are now, or ""."""

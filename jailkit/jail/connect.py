@@ -61,9 +61,9 @@ def relayed(recipe: Recipe) -> list[str]:
 # -- sockets of servers
 
 
-def attach(recipe: Recipe, stage: str, root: str) -> None:
-    """Bind the directories of servers' sockets below ``/run``, which is ``stage``'s. Where the server has none, the
-    jail has an empty directory. No id is mapped: connect(2) asks for a right to write, and nobody has one to a socket
+def attach(recipe: Recipe, stage: str, root: int) -> None:
+    """Bind the directories of servers' sockets below ``/run`` of ``root``, a descriptor; that ``/run`` is ``stage``'s.
+    Where the server has none, the jail has an empty directory. No id is mapped: connect(2) asks for a right to write, and nobody has one to a socket
     whose owner is outside the map. Raise OSError."""
     for name, path in DIRECTORIES.items():
         if name not in recipe.connectors:
@@ -76,7 +76,7 @@ def attach(recipe: Recipe, stage: str, root: str) -> None:
             continue
         try:
             attributes = mount.RDONLY | mount.NOSUID | mount.NODEV | mount.NOEXEC
-            mount.attach(mount.clone(fd, attributes), root + path)
+            mount.attach_beneath(mount.clone(fd, attributes), root, path.lstrip("/"))
         finally:
             os.close(fd)
 

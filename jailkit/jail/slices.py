@@ -25,11 +25,16 @@ def adopt(uid: int, pid: int) -> str:
     if systemd():
         _scope(f"jailctl-{uid}.scope", f"user-{uid}.slice", f"jail of user {uid}", pid)
         return ""
-    group = cgroup.make(str(uid))
-    if not group:
-        return ""
-    cgroup.add(group, pid)
-    return f"{group}/cgroup.procs"
+    procs = place(uid)
+    if procs:
+        cgroup.add(os.path.dirname(procs), pid)
+    return procs
+
+
+def place(uid: int) -> str:
+    """The ``cgroup.procs`` file that takes sessions of a jail without a keeper, or "" (see :func:`adopt`)."""
+    made = "" if systemd() else cgroup.make(str(uid))
+    return f"{made}/cgroup.procs" if made else ""
 
 
 def place_service(name: str, pid: int) -> None:

@@ -24,12 +24,10 @@ from ..errors import JailkitError
 from ..kernel import caps, mount, namespaces, proc, seccomp
 from ..kernel.libc import put
 from ..paths import Paths
-from . import connect, images, runtime, slices, stage
+from . import chroot, connect, images, runtime, slices, stage
 from . import recipe as recipes
 from .recipe import RANGE, Recipe
-from .record import FLAG_HOST_NETWORK, Record
-
-_FOREVER = 0xFFFFFFFF
+from .record import FLAG_HOST_NETWORK, FOREVER, Record
 
 
 def start(paths: Paths, name: str, forever: bool = False) -> Record:
@@ -52,20 +50,21 @@ def start(paths: Paths, name: str, forever: bool = False) -> Record:
             runtime.prepare(paths, recipe.uid, recipe.gid, recipe.user)
             with images.Held(paths, recipe) as digest:
                 if recipes.world(paths, digest) == recipe.world:
-                    return _start(paths, recipe.but(image=digest), forever)
+                    begin = chroot.start if recipe.level == "chroot" else _start
+                    return begin(paths, recipe.but(image=digest, linger=None if forever else recipe.linger))
         images.refresh(paths, name)
     raise JailkitError("busy.image", f"the image of {name} changes faster than its jail can start", "try again")
 
 
 def _kept(paths: Paths, recipe: Recipe, record: Record) -> Record:
     """A jail that runs already, made to outlive its last session: its watcher ends when it looks next."""
-    if record.linger != _FOREVER:
-        record.linger = _FOREVER
-        _publish(paths, recipe, record)
+    if record.linger != FOREVER:
+        record.linger = FOREVER
+        runtime.publish(paths, record)
     return record
 
 
-def _start(paths: Paths, recipe: Recipe, forever: bool) -> Record:
+def _start(paths: Paths, recipe: Recipe) -> Record:
     stage.check(paths, recipe)
     sockets = connect.Sockets(recipe) if connect.relayed(recipe) else None
     result, result_in = os.pipe2(os.O_CLOEXEC)
@@ -90,9 +89,9 @@ def _start(paths: Paths, recipe: Recipe, forever: bool) -> Record:
             except (BrokenPipeError, ProcessLookupError):
                 pass  # the builder failed and has ended it: its answer says why
             answer = _read(result)
-        record = _record(recipe, _answer(recipe, answer), procs, forever)
+        record = _record(recipe, _answer(recipe, answer), procs)
         try:
-            _publish(paths, recipe, record)
+            runtime.publish(paths, record)
         except JailkitError:
             runtime.clear(paths, recipe.uid, recipe.user)
             raise
@@ -108,15 +107,6 @@ def _start(paths: Paths, recipe: Recipe, forever: bool) -> Record:
         os.waitpid(builder, 0)
 
 
-def _publish(paths: Paths, recipe: Recipe, record: Record) -> None:
-    try:
-        runtime.write_file(paths.record(recipe.uid), record.pack(), recipe.gid)
-    except OSError as error:
-        raise JailkitError(
-            "io.record", f"cannot write {paths.record(recipe.uid)}: {error.strerror}", "df -h /run"
-        ) from None
-
-
 def _answer(recipe: Recipe, answer: bytes) -> int:
     """The keeper's pid from what builder, inner and pid 1 wrote: ``pid N`` or ``error code|text|hint``."""
     lines = answer.decode(errors="replace").splitlines()
@@ -129,16 +119,16 @@ def _answer(recipe: Recipe, answer: bytes) -> int:
     return int(lines[0][4:])
 
 
-def _record(recipe: Recipe, pid: int, procs: str, forever: bool) -> Record:
+def _record(recipe: Recipe, pid: int, procs: str) -> Record:
     start_time, userns = proc.start_time(pid), proc.namespace(pid, "user")
     if start_time is None or userns is None:
         raise JailkitError("jail.start", f"the keeper of {recipe.user} ended at once", "jailctl doctor")
-    linger = _FOREVER if forever or recipe.linger is None else recipe.linger
     host_network = recipe.network == "host"
     return Record(
         user=recipe.user, uid=recipe.uid, gid=recipe.gid, pid=pid, start=start_time, userns=userns, home=recipe.home,
         shell=recipe.shell, sftp=recipe.sftp, path=recipe.path, cgroup=procs, services=tuple(recipe.services),
-        image=recipe.image, linger=linger, flags=FLAG_HOST_NETWORK if host_network else 0, filter=_filter(recipe),
+        image=recipe.image, linger=FOREVER if recipe.linger is None else recipe.linger,
+        flags=FLAG_HOST_NETWORK if host_network else 0, filter=_filter(recipe),
     )  # fmt: skip
 
 
@@ -231,8 +221,7 @@ def _first(paths: Paths, recipe: Recipe, go: int, keeper: int, sockets: connect.
     os.dup2(null, 1)
     os.dup2(null, 2)
     caps.drop_all()
-    # the tenant may trace its keeper: it must not find a process with more rights there
-    seccomp.install(_filter(recipe))
+    seccomp.install(_filter(recipe))  # the tenant may trace its keeper: it must find no process with more rights there
     os.execve(keeper, ["keeper"], {})
 
 

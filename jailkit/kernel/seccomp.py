@@ -65,6 +65,21 @@ _REQUESTS = (
     0x5423,  # TIOCSETD: loads the module of a line discipline, for anybody (CVE-2017-2636, CVE-2023-6546)
 )
 
+# all that a program needs that reads one stream and writes another: memory, the streams, time, its end. (x86_64, aarch64)
+_STREAMS: dict[str, tuple[int, int]] = {
+    "read": (0, 63), "write": (1, 64), "writev": (20, 66), "lseek": (8, 62), "close": (3, 57), "fstat": (5, 80),
+    "newfstatat": (262, 79), "fcntl": (72, 25), "mmap": (9, 222), "munmap": (11, 215), "mremap": (25, 216),
+    "mprotect": (10, 226), "madvise": (28, 233), "brk": (12, 214), "futex": (202, 98), "getrandom": (318, 278),
+    "clock_gettime": (228, 113), "getpid": (39, 172), "gettid": (186, 178), "rt_sigaction": (13, 134),
+    "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139), "restart_syscall": (219, 128), "exit": (60, 93),
+    "exit_group": (231, 94),
+}  # fmt: skip
+
+_INSTALLERS = {
+    "mount", "umount2", "pivot_root", "chroot", "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick",
+    "mount_setattr", "unshare", "setns",
+}  # fmt: skip
+
 _LD, _JEQ, _JGT, _JGE, _JSET, _RET = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
 
 
@@ -76,10 +91,11 @@ def _deny(number: int) -> bytes:
     return _op(_RET, _ERRNO | number)
 
 
-def program(machine: str, host_network: bool = False) -> bytes:
+def program(machine: str, host_network: bool = False, set_id: bool = False) -> bytes:
     """The program for ``machine`` ("x86_64", "aarch64") as ``struct sock_filter`` instructions.
 
-    host_network: the jail shares the host's network, so that routes may be read (AF_NETLINK, NETLINK_ROUTE).
+    host_network: the jail shares the host's network, so that routes may be read (AF_NETLINK, NETLINK_ROUTE). set_id:
+    setuid files may be made, as dpkg does, which is no use where an image is built: they do not come into it.
     Socket families: unix, IPv4, IPv6 only. Raise KeyError for an architecture that nobody has reviewed."""
     column = 0 if machine == "x86_64" else 1
     out = [
@@ -91,7 +107,7 @@ def program(machine: str, host_network: bool = False) -> bytes:
         _op(_JEQ, _CLONE3, 0, 1), _deny(errno.ENOSYS),
         _op(_JEQ, _OPENAT2, 0, 1), _deny(errno.ENOSYS),  # its mode is in memory, where no filter can look
     ]  # fmt: skip
-    for modes in _MODES.values():
+    for modes in () if set_id else _MODES.values():
         number, mode, flags = modes[column], modes[2], modes[3]
         if number is not None:
             out += _setuid(number, mode, flags)
@@ -104,6 +120,17 @@ def program(machine: str, host_network: bool = False) -> bytes:
     return b"".join(out)
 
 
+def streams_only(machine: str) -> bytes:
+    """A program under which a process may read and write the descriptors that it has, use memory, and end; every other
+    call answers EPERM. newfstatat is that of an open descriptor: with nothing in its root there is no path to ask for.
+    Raise KeyError as :func:`program`."""
+    column = 0 if machine == "x86_64" else 1
+    out = [_op(_LD, 4), _op(_JEQ, _AUDIT_ARCH[machine], 1, 0), _deny(errno.EPERM), _op(_LD, 0)]
+    for numbers in _STREAMS.values():
+        out += [_op(_JEQ, numbers[column], 0, 1), _op(_RET, _ALLOW)]
+    return b"".join([*out, _deny(errno.EPERM)])
+
+
 def allowing(machine: str, numbers: list[int]) -> bytes:
     """A program that allows the calls ``numbers``, sockets of IPv4 and IPv6, and nothing else (EPERM): for a process
     of ours whose every call is known. At most 250."""
@@ -114,13 +141,27 @@ def allowing(machine: str, numbers: list[int]) -> bytes:
     return b"".join([*head, _op(_JEQ, _SOCKET[machine], 0, len(inet)), *inet, *tests, *tail])
 
 
+def installer(machine: str) -> bytes:
+    """A program for whoever installs packages as root of a user namespace: mounts, chroot and namespaces are its trade,
+    and set-id files, as what it makes lies where nobody runs it. Raise KeyError as :func:`program`."""
+    column = 0 if machine == "x86_64" else 1
+    out = [_op(_LD, 4), _op(_JEQ, _AUDIT_ARCH[machine], 1, 0), _deny(errno.ENOSYS), _op(_LD, 0)]
+    out += [_op(_JGT, REVIEWED, 0, 1), _deny(errno.ENOSYS), _op(_JEQ, _CLONE3, 0, 1), _deny(errno.ENOSYS)]
+    out += _sockets(_SOCKET[machine], host_network=True) + _terminal(_IOCTL[machine])
+    for name, numbers in _EPERM.items():
+        number = numbers[column]
+        if number is not None and name not in _INSTALLERS:
+            out += [_op(_JEQ, number, 0, 1), _deny(errno.EPERM)]
+    return b"".join([*out, _op(_RET, _ALLOW)])
+
+
 def install(code: bytes) -> None:
-    """Put this process, and all that it will start, under a program (seccomp(2), SECCOMP_SET_MODE_FILTER). It needs
-    no_new_privs. Raise OSError."""
+    """Install ``code`` on this process for good (seccomp(2), SECCOMP_SET_MODE_FILTER). It needs no_new_privs, or
+    CAP_SYS_ADMIN. Raise OSError."""
     buffer = ctypes.create_string_buffer(code, len(code))
     # struct sock_fprog: unsigned short len, padding, pointer
     fprog = (ctypes.c_uint64 * 2)(len(code) // 8, ctypes.addressof(buffer))
-    syscall("seccomp", 1, 0, ctypes.byref(fprog))
+    syscall("seccomp", 1, 0, ctypes.byref(fprog), what="install the seccomp program")
 
 
 def _argument(index: int) -> bytes:

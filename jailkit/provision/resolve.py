@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..errors import JailkitError
-from ..image import store, tags
+from ..image import render, store, tags
 from ..image.template import Template, jail_entries, load_template
 from ..jail import recipe as recipes
 from ..jail.recipe import Recipe
@@ -13,12 +13,11 @@ from ..paths import Paths
 from ..spec.config import Config
 from ..spec.fields import linger_seconds
 from ..spec.jail import JailSpec
-from . import accounts, files
+from . import accounts, files, layers
 from .state import Row
 
 SETTING_UP = "being set up"
 REMOVING = "being removed"
-_DNS = ("nameserver", "search", "domain", "options", "sortlist")
 _RELAY = "nameserver 127.0.0.1"
 
 
@@ -76,8 +75,7 @@ def jail_files(template: Template, made: Recipe, gecos: str, group: str, resolv_
 def dns_lines(made: Recipe, resolv_conf: str) -> list[str]:
     """The lines of resolv.conf(5) that mean something for the jail: with the host's network the host's; with the
     connector ``dns`` the relay's address in place of the servers'; else none."""
-    lines = (" ".join(line.split()) for line in resolv_conf.splitlines())
-    found = [line for line in lines if line.partition(" ")[0] in _DNS and line.isprintable()]
+    found = render.dns_lines(resolv_conf)
     if made.network == "host":
         return found
     if "dns" not in made.connectors:
@@ -124,18 +122,31 @@ def write(paths: Paths, made: Recipe, content: dict[str, bytes]) -> None:
         files.write(f"{top}/etc/{name}", data, 0o644)
     for name in set(os.listdir(f"{top}/etc")) - set(content):
         os.unlink(f"{top}/etc/{name}")
+    if made.mode == "overlay" and _mode(paths, made.user) != "overlay":
+        layers.make(paths, made.user, made.base)  # later, where it is missing, something is wrong: a start says so
     recipes.save(paths, made)
     files.sync(top)
 
 
+def _mode(paths: Paths, name: str) -> str:
+    try:
+        return recipes.load(paths, name).mode
+    except JailkitError:
+        return ""
+
+
 def refresh(paths: Paths, row: Row) -> None:
-    """Recipe and files of the jail of ``row`` for the image that is current. Raise ``missing.image``."""
+    """Recipe and files of the jail of ``row`` for the image that is current. Raise ``missing.image``,
+    ``conflict.level``."""
     spec = JailSpec.model_validate(row.spec)
     have = recipes.load(paths, row.name)
     image = recipes.image(paths, have.but(template=spec.template))
-    made, content = wanted(
-        paths, store.template(paths, image), spec, (row.uid, row.gid, row.base), row.home, image
-    )
+    made, content = wanted(paths, store.template(paths, image), spec, (row.uid, row.gid, row.base), row.home, image)
+    if made.level != row.level:
+        raise JailkitError(
+            "conflict.level", f"template {spec.template} is of level {made.level} now, the jail of {row.name} is not",
+            f"give the template its level {row.level} back, or remove and add {row.name}",
+        )  # fmt: skip
     write(paths, made.but(disabled=have.disabled), content)
 
 

@@ -67,7 +67,7 @@ class DebianSource(Model):
     mirror: str = Field(default="", description="where packages come from; empty: as the host's apt")
     variant: str = Field(default="minbase", description='"minbase", "apt", "essential", "important" or "standard"')
     packages: list[Package] = Field(default_factory=list, description="packages beside those of the variant")
-    components: list[str] = Field(default_factory=lambda: ["main"], description="components of the archive")
+    components: list[str] = Field(default=["main"], description="components of the archive")
 
     @field_validator("suite")
     @classmethod
@@ -102,10 +102,13 @@ class DebianSource(Model):
 class TarSource(Model):
     """A root in a tar file, such as ``docker export`` writes: plain, or packed with gzip, bzip2 or xz.
 
-    file: absolute, or beside template.toml. sha256: refuse any other file."""
+    file: absolute, or beside template.toml. sha256: refuse any other file. max_bytes, max_names: refuse one that is
+    larger when unpacked: a bomb."""
 
     file: str = Field(description="the tar file: absolute, or relative to the template's folder")
     sha256: str = Field(default="", description="SHA-256 that it must have, in hex; empty: any")
+    max_bytes: int = Field(default=16 << 30, description="how large it may be, unpacked, in bytes", ge=1, le=1 << 44)
+    max_names: int = Field(default=1_000_000, description="how many names it may hold", ge=1, le=10_000_000)
 
     @field_validator("file")
     @classmethod

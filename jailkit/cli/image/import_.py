@@ -16,8 +16,8 @@ jailctl image import shell.tar shell            jails of template shell start fr
 
 
 @verb(
-    "Take an image from a file that `jailctl image export` wrote. Nothing in it is trusted: every digest, mode and path "
-    "is checked before the image has a name.",
+    "Take an image from a file that `jailctl image export` wrote. Nothing in it is trusted: every digest, mode and "
+    "path is checked before the image has a name.",
     _EXAMPLES,
 )
 @click.argument("file", type=click.Path())
