@@ -170,17 +170,13 @@ def test_with_the_hosts_network_names_are_the_hosts(net: Connected) -> None:
 # -- the log
 
 
-def lines(net: Connected, containing: str) -> list[str]:
-    return [line.partition(" jailctl")[2] for line in net.host.syslog(containing)]
-
-
 def test_a_line_has_the_jails_name(net: Connected) -> None:
     assert "No such file" in net.says("cut", "ls /dev/log")
     assert net.says("ann", "logger -t prog -p local3.info 'a first line'") == ""
-    assert net.host.wait_syslog("a first line").endswith(" jailctl[ann]: prog: a first line")
+    assert net.host.wait_syslog("a first line").endswith(" jailctl/ann: prog: a first line")
     assert net.host.syslog("a first line")[0].startswith("<158>")
     assert net.says("ben", "python3 -c 'import syslog; syslog.openlog(\"app\"); syslog.syslog(\"from ben\")'") == ""
-    assert net.host.wait_syslog("from ben").endswith(" jailctl[ben]: app: from ben")
+    assert net.host.wait_syslog("from ben").endswith(" jailctl/ben: app: from ben")
 
 
 def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(net: Connected) -> None:
@@ -189,7 +185,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(net: Connected)
     os.kill(worker.pid, signal.SIGSTOP)
     assert net.says("ann", "logger while it stands still") == ""
     os.kill(worker.pid, signal.SIGKILL)
-    net.host.wait_syslog("jailctl[ann]: ann: while it stands still")
+    net.host.wait_syslog("jailctl/ann: ann: while it stands still")
     again, after = net.served()
     assert again.pid == parent.pid and after.pid != worker.pid
     assert net.host.wait_syslog("jailctl-relay: the worker ended")
@@ -207,16 +203,16 @@ def test_a_host_log_that_is_restarted(net: Connected) -> None:
         began = time.monotonic()
         assert net.says("ann", "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do logger lost; done") == ""
         assert time.monotonic() - began < 20, "nobody waits for a log that is not there"
-    assert "lines dropped" in net.host.wait_syslog("jailctl-relay[ann]: ", timeout=20)
+    assert "lines dropped" in net.host.wait_syslog("jailctl-relay/ann: ", timeout=20)
     assert net.says("ann", "logger here again") == ""
-    net.host.wait_syslog("jailctl[ann]: ann: here again")
+    net.host.wait_syslog("jailctl/ann: ann: here again")
     assert doctor(net, "connectors.syslog")["state"] == "ok"
     before = len(net.host.syslog("dropped"))
     for number in range(3):  # at once anew, as by a restart: nothing is lost
         with net.host.without_syslog():
             pass
         assert net.says("ann", f"logger number {number}") == ""
-        net.host.wait_syslog(f"jailctl[ann]: ann: number {number}")
+        net.host.wait_syslog(f"jailctl/ann: ann: number {number}")
     assert len(net.host.syslog("dropped")) == before
 
 
@@ -304,3 +300,28 @@ def test_a_relay_that_cannot_be_started_costs_no_login(net: Connected) -> None:
         place.unlink()
         net.host.jailctl("stop", "ann")
     assert net.says("ann", LOOK) == f"{ADDRESS}\n"
+
+
+@pytest.mark.slow
+def test_two_thousand_jails_on_one(net: Connected) -> None:
+    """Every one is served, also by the worker that comes after one that was killed, and its memory is bounded."""
+    count = 2000
+    script = Path(__file__).with_name("many_connected.py").read_text()
+    with net.host.spawn(["/usr/bin/python3", "-I", "-S", "-c", script, str(count)]) as many:
+        assert many.stdout and many.stdin and many.stdout.readline().startswith(b'{"registered"')
+        for turn in ("first", "second"):
+            many.stdin.write(f"{turn} line\n".encode())
+            assert many.stdout.readline() == b"{}\n"
+            wait_for(lambda: len(net.host.syslog(f": {turn} line")) == count, 30, f"the {turn} lines")  # noqa: B023
+            assert len({line.partition("/many-")[2] for line in net.host.syslog(f": {turn} line")}) == count
+            parent, worker = net.served()
+            for process in (parent, worker):
+                pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+                assert pages * os.sysconf("SC_PAGE_SIZE") < 32 << 20
+            os.kill(worker.pid, signal.SIGKILL)
+            wait_for(lambda: net.relay()[-1].pid not in (parent.pid, worker.pid), 5, "another")  # noqa: B023
+        for user in ("ann", "ben"):
+            net.host.jailctl("stop", user)
+        many.stdin.close()
+        many.wait(10)
+    wait_for(lambda: net.relay() == [], 5, "it ends with the last")

@@ -103,7 +103,7 @@ def test_a011_no_descriptor_of_the_sockets_in_the_jail(net: Connected) -> None:
 def test_a016_descriptors_sent_to_the_log(net: Connected) -> None:
     """They are not taken: the relay holds no more than before."""
     net.says("ann", "logger first")
-    net.host.wait_syslog("jailctl[ann]: ann: first")
+    net.host.wait_syslog("jailctl/ann: ann: first")
     worker = net.served()[1].pid
     before = len(os.listdir(f"/proc/{worker}/fd"))
     code = (
@@ -136,16 +136,16 @@ def test_a044_the_relay_is_out_of_reach(net: Connected) -> None:
 
 
 FORGED = [
-    "<13>Nov 24 03:00:00 jailctl[ben]: I am ben",
-    "<13>jailctl[ben]: I am ben, too",
-    "<13>x\n<13>Nov 24 03:00:00 jailctl[ben]: I am ben on a line of my own",
+    "<13>Nov 24 03:00:00 jailctl/ben: I am ben",
+    "<13>jailctl/ben: I am ben, too",
+    "<13>x\n<13>Nov 24 03:00:00 jailctl/ben: I am ben on a line of my own",
     "<13>x\r\n<86>Nov 24 03:00:00 sshd[1]: Accepted password for root from 192.0.2.1",
     "<86>Nov 24 03:00:00 sshd[1]: Accepted password for root",
     "<0>Nov 24 03:00:00 kernel: panic",
     "<13>Nov 24 03:00:00 \x1b]0;title\x07\x1b[2Jclear",
-    "<13>x\x00<13>jailctl[ben]: behind a NUL",
-    "<13>\u2028jailctl[ben]: \u202eright to left",
-    "<13>jailctl-relay[ben]: 7 lines dropped",
+    "<13>x\x00<13>jailctl/ben: behind a NUL",
+    "<13>\u2028jailctl/ben: \u202eright to left",
+    "<13>jailctl-relay/ben: 7 lines dropped",
 ]
 
 
@@ -166,7 +166,7 @@ def test_a135_forged_lines(net: Connected) -> None:
     for line in lines:
         priority, _, rest = line.partition(">")
         assert int(priority[1:]) // 8 == 1 and int(priority[1:]) % 8 >= 2
-        assert rest[16:].startswith("jailctl[ann]: ") and line.isprintable() and len(line.encode()) <= 2048
+        assert rest[16:].startswith("jailctl/ann: ") and line.isprintable() and len(line.encode()) <= 2048
 
 
 def test_a147_a_flood(net: Connected) -> None:
@@ -196,7 +196,7 @@ def test_a147_a_flood(net: Connected) -> None:
     share = (busy(worker) - used) / (time.monotonic() - began)
     assert number >= 3 and refused > 10_000
     for each in range(number + 1):
-        net.host.wait_syslog(f"jailctl[ben]: ben: b-{each:02}")
+        net.host.wait_syslog(f"jailctl/ben: ben: b-{each:02}")
     wait_for(lambda: dropped(net) + passed(net) == sent, 20, lambda: f"{sent} sent: {passed(net)} + {dropped(net)}")
     assert passed(net) < sent / 2
     assert share < 0.25
@@ -204,12 +204,12 @@ def test_a147_a_flood(net: Connected) -> None:
 
 
 def passed(net: Connected) -> int:
-    return len(net.host.syslog("jailctl[ann]: flood "))
+    return len(net.host.syslog("jailctl/ann: flood "))
 
 
 def dropped(net: Connected) -> int:
-    lines = net.host.syslog("jailctl-relay[ann]: ")
-    return sum(int(line.partition("]: ")[2].split()[0]) for line in lines)
+    lines = net.host.syslog("jailctl-relay/ann: ")
+    return sum(int(line.partition(": ")[2].split()[0]) for line in lines)
 
 
 def busy(pid: int) -> float:
