@@ -1,4 +1,4 @@
-"""Runs inside the throw-away host, as root: so many jails at one relay, as far as the relay can tell: a socket each and a
+"""Runs inside the throw-away host, as root: many jails at one relay, as far as the relay can tell: a socket each and a
 process that is their keeper. Prints what it measured, as JSON. Argument: how many.
 """
 
