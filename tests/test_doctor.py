@@ -169,6 +169,8 @@ def test_every_check_has_a_case() -> None:
     elsewhere = {"kernel.version", "kernel.features", "kernel.userns", "kernel.jail", "kernel.overlay", "kernel.proc"}
     elsewhere |= {"cgroup.controllers", "cgroup.keeper", "pam.modules", "pam.user-manager", "accounts.group"}
     elsewhere |= {"jobs.mail"}
+    # tests/test_connectors.py
+    elsewhere |= {f"connectors.{name}" for name in ("relay", "syslog", "dns", "mysql", "postgresql")}
     from jailkit.doctor.run import CHECKS
 
     assert {check.id for check in CHECKS} == ids | elsewhere and not ids & elsewhere
