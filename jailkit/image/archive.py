@@ -29,10 +29,11 @@ from ..spec.template import TemplateSpec
 from . import contents, layer, outside, points, scratch, store, tags, unpack
 from .layer import Row
 from .outside import shown, unsafe
+from .tarball import Limits
 from .template import Template
 from .world import canonical_digest, settings
 
-LIMITS = unpack.Limits()
+LIMITS = Limits()
 _MANIFEST = "manifest.json"
 _MANIFEST_BYTES = 64 << 20
 _JAIL_FILE_BYTES = 1 << 20
@@ -179,7 +180,10 @@ def _template(body: dict[str, Any]) -> Template:
     for name, text in files.items():
         if "/" in name or not outside.path(name) or not name.isascii() or len(text) > _JAIL_FILE_BYTES:
             raise unsafe(f"it has a file {shown(name)} for each jail, which cannot be one of /etc")
-    return Template(spec, "", {}, {name: (text.encode("utf-8", "surrogateescape"), False) for name, text in files.items()})
+    try:
+        return Template(spec, "", {}, {name: (text.encode(), False) for name, text in files.items()})
+    except UnicodeEncodeError:
+        raise _foreign("its jail_files are not texts") from None
 
 
 def _reaches(paths: Paths, spec: TemplateSpec) -> None:

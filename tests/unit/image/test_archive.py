@@ -135,7 +135,7 @@ def setting(**fields: Any) -> Callable[[dict[str, Any]], object]:
 EMPTY = hashlib.sha256(b"").hexdigest()
 HARM: dict[str, tuple[Callable[[Parts], Parts | None], str]] = {
     "another-digest": (manifest(setting(description="e"), sign=False), "another digest than it says"),
-    "content-changed": (lambda parts: [(n, d.replace(b"#!pro", b"#!evi")) for n, d in parts], "another digest than the"),
+    "content-changed": (lambda parts: [(n, d.replace(b"#!pro", b"#!evi")) for n, d in parts], "digest than the"),
     "content-longer": (lambda parts: [*parts[:-1], (parts[-1][0], parts[-1][1] + b"x")], "bytes, not"),
     "content-missing": (lambda parts: parts[:-1], "are missing"),
     "content-more": (lambda parts: [*parts, ("contents/x", b"")], "where 'its end' should be"),
@@ -155,7 +155,7 @@ HARM: dict[str, tuple[Callable[[Parts], Parts | None], str]] = {
     "doubled-slash": (manifest(added(path="/etc//x", kind="link", target="y")), "is not plain"),
     "the-root": (manifest(added(path="/", kind="directory", mode="0755")), "is not plain"),
     "control": (manifest(added(path="/etc/\x1b[2J", kind="link", target="y")), "cannot be printed"),
-    "below-a-link": (manifest(added(path="/usr/x", kind="file", mode="0644", sha256=EMPTY, size=0)), "not where it should"),
+    "below-a-link": (manifest(added(path="/usr/x", kind="file", mode="0644", sha256=EMPTY, size=0)), "not where it"),
     "below-nothing": (manifest(added(path="/no/x", kind="directory", mode="0755")), "not where it should"),
     "twice": (manifest(added(path="/etc", kind="directory", mode="0755")), "not where it should"),
     "not-sorted": (manifest(lambda body: body["entries"].reverse()), "not where it should"),
