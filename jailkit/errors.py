@@ -69,3 +69,23 @@ class InvalidFile(JailkitError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.code, self.file, self.errors, self.hint)
+
+
+class InvalidFiles(InvalidFile):
+    """Every error of several files at once. failures: one for each file; ``errors`` has those of all."""
+
+    def __init__(self, failures: list[InvalidFile]) -> None:
+        first = failures[0]
+        self.failures = failures
+        errors = [error for failure in failures for error in failure.errors]
+        super().__init__(first.code, first.file, errors, next((f.hint for f in failures if f.hint), ""))
+        self.message = "\n".join(failure.message for failure in failures)
+        self.args = (self.message,)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.failures,)
+
+
+def together(failures: list[InvalidFile]) -> InvalidFile:
+    """One error of the given ones, of which there is at least one."""
+    return failures[0] if len(failures) == 1 else InvalidFiles(failures)

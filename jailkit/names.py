@@ -11,7 +11,7 @@ from .errors import JailkitError
 
 _LOWER = "abcdefghijklmnopqrstuvwxyz"
 _DIGITS = "0123456789"
-_RESERVED = frozenset({"root", "nobody", "nogroup", "all", "jailed", "self", "tags"})
+_RESERVED = frozenset({"root", "nobody", "nogroup", "all", "jailed", "jailed-chroot", "self", "tags"})
 
 
 def user_name(text: str) -> str:

@@ -10,6 +10,8 @@ import os
 
 GROUP = "jailed"
 """Members are confined at login: the PAM line and the sshd Match block look at this group."""
+CHROOT_GROUP = "jailed-chroot"
+"""Those of them whose jail is of level "chroot": sshd serves their files itself, and nothing else."""
 
 
 class Paths:
@@ -41,6 +43,7 @@ class Paths:
         self.run_jails = self._at("run/jailctl/jails")
         self.run_names = self._at("run/jailctl/names")
         self.mount_point = self._at("run/jailctl/root")
+        self.relay = self._at("run/jailctl/relay")
 
         self.opt = self._at("opt/jailctl")
         self.libexec = self._at("opt/jailctl/libexec")
@@ -108,6 +111,10 @@ class Paths:
 
     def sessions(self, uid: int) -> str:
         return f"{self.run_jails}/{uid}/sessions"
+
+    def chroot(self, uid: int) -> str:
+        """Of a chroot jail, while it has sessions: a link to the directory that sshd makes their root."""
+        return f"{self.run_jails}/{uid}/chroot"
 
     def lock(self, uid: int) -> str:
         return f"{self.run_jails}/{uid}/lock"

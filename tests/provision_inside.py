@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jailkit.errors import JailkitError
-from jailkit.paths import Paths
+from jailkit.paths import CHROOT_GROUP, GROUP, Paths
 from jailkit.provision import accounts
 from jailkit.provision.host import Host, Plan
 from jailkit.spec.settings import jail_spec
@@ -26,7 +26,7 @@ Target = tuple[int, str]
 
 
 def add_plan(host: Host, name: str, **options: Any) -> Plan:
-    spec = jail_spec(name, existing=True if options.get("existing") else None)
+    spec = jail_spec(name, existing=True if options.get("existing") else None, template=options.get("template"))
     return host.plan_add(spec, options.get("keys", []), options.get("password"))
 
 
@@ -95,7 +95,16 @@ def account(name: str) -> dict[str, Any]:
         wrong.append(f"password field {passwd[1]!r}")
     if passwd and not accounts.is_member(name) and os.path.exists(f"/home/{name}"):
         wrong.append("a home, and not a member")
+    if passwd and accounts.is_member(name) and accounts.is_member(name, CHROOT_GROUP) != (row_level(name) == "chroot"):
+        wrong.append("a member for another level")
     return {"there": bool(passwd), "wrong": wrong}
+
+
+def row_level(name: str) -> str:
+    host = Host()
+    row = host.state.get(name)
+    host.close()
+    return row.level if row else "none"
 
 
 def left_over(name: str) -> list[str]:
@@ -106,7 +115,7 @@ def left_over(name: str) -> list[str]:
         if os.path.lexists(path)
     ]
     found += [path for path in ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow") if line(path, name)]
-    found += [f"member of {line('/etc/group', 'jailed')}"] if accounts.is_member(name) else []
+    found += [f"member of {group}" for group in (GROUP, CHROOT_GROUP) if accounts.is_member(name, group)]
     return found + stray_names()
 
 
@@ -128,8 +137,11 @@ def whole(name: str, **options: Any) -> list[str]:
     wrong += [f"state {jail.state}"] if jail.state not in ("dormant", "running") else []
     wrong += [f"open plan {each}" for each in host.state.open_names()]
     host.close()
-    if os.stat(f"/home/{name}").st_uid != jail.uid:
+    status = os.stat(f"/home/{name}")
+    if (status.st_uid, status.st_gid) != ((0, jail.gid) if jail.level == "chroot" else (jail.uid, jail.gid)):
         wrong.append("the home is not hers")
+    if jail.level == "chroot" and os.stat(f"/home/{name}/files").st_uid != jail.uid:
+        wrong.append("the files are not hers")
     return wrong + stray_names()
 
 

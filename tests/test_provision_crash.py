@@ -76,6 +76,21 @@ def test_a095_killed_at_every_boundary_of_a_removal(crash: Host) -> None:
             assert "in:mnt" in result["login"] and outside not in result["login"], result
 
 
+def test_a095_killed_at_every_boundary_with_files_only(crash: Host) -> None:
+    """The same for a chroot jail: nobody gets in before the end of the one, or after the beginning of the other."""
+    common: dict[str, Any] = {"key": crash.key("fil"), "keys": [crash.public_key("fil")], "template": "sftp-only"}
+    results = inside(crash, "crash_add", name="fil", ssh_at=["applied"], password="secret", **common)
+    assert len(results) >= 3 * 8 + 2
+    assert wrong(results) == []
+    reached = {(result["login"], result["enabled"]) for result in results if "login" in result}
+    # without a key only su is tried, which is refused for ever
+    assert reached == {("refused", False), ("refused", True), ("in:sftp", True)}
+    results = inside(crash, "crash_remove", name="fil", archive="/root/fil.tar.gz", **common)
+    assert len(results) >= 3 * 11 + 3
+    assert wrong(results) == []
+    assert not [result for result in results if result["shut"] and result.get("login", "refused") != "refused"]
+
+
 def test_a095_killed_at_every_boundary_of_taking_an_account_and_giving_it_back(crash: Host) -> None:
     crash.run(["/usr/sbin/useradd", "-m", "-s", "/bin/bash", "old"], check=True)
     results = inside(crash, "crash_existing", name="old", shell="/bin/bash")

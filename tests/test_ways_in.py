@@ -11,11 +11,13 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pexpect
 import pytest
 
 from .host import Host, wait_for
 from .host.observe import NAMESPACES, Seen
-from .ways.people import JAILED, PLAIN, make_plain
+from .ways import ways
+from .ways.people import FILES, JAILED, PLAIN, make_plain
 from .ways.ways import INTERNAL_PORT, PASSWORD, WAYS, Way
 
 pytestmark = pytest.mark.host
@@ -29,6 +31,8 @@ def people(host: Host) -> Iterator[Host]:
     host.run(["/usr/sbin/chpasswd"], input=f"{PLAIN}:{PASSWORD}\n", check=True)
     key = f"{host.key(JAILED)}.pub"
     host.jailctl("add-user", JAILED, "--key", key, "--password-stdin", input=f"{PASSWORD}\n")
+    only = ["--template", "sftp-only", "--key", f"{host.key(FILES)}.pub", "--password-stdin"]
+    host.jailctl("add-user", FILES, *only, input=f"{PASSWORD}\n")
     internal = host.stock_sshd_config.replace("/usr/lib/openssh/sftp-server", "internal-sftp")
     assert internal != host.stock_sshd_config
     with host.sshd_on(INTERNAL_PORT, internal):
@@ -111,6 +115,31 @@ def test_it_ends_in_the_jail(people: Host, way: Way) -> None:
         seen = inside(process)
     if way.name not in ENTER_A_REPOSITORY:
         assert seen == reference.setdefault("first", seen)
+
+
+TRANSFERS = ("sftp-external", "sftp-internal", "scp-s")
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way.name not in ENTER_A_REPOSITORY], ids=lambda way: way.name)
+def test_with_files_only_it_ends_in_the_directory_or_is_refused(
+    people: Host, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid, gid, groups = people.ids(FILES)
+    if way.name not in TRANSFERS:
+        monkeypatch.setattr(ways, "SECONDS", 2.0)
+        with pytest.raises((AssertionError, OSError, pexpect.exceptions.ExceptionPexpect)), way.open(people, FILES):
+            pass
+        assert [process.argv for process in of_user(people, FILES) if not process.name.startswith("sshd")] == []
+        return
+    init, home = people.processes()[0], os.stat(people.root / "home" / FILES)
+    with way.open(people, FILES) as process:
+        assert process.name.startswith("sshd") and process.namespaces == init.namespaces
+        for each in of_user(people, FILES):
+            assert each.root == (home.st_dev, home.st_ino) and not dumpable(each)
+            assert (each.uids, each.gids, each.groups) == ((uid,) * 4, (gid,) * 4, tuple(groups))
+            assert each.caps["CapEff"] == each.caps["CapPrm"] == each.caps["CapInh"] == 0
+        for number, kind in process.fd_kinds.items():
+            assert kind in (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR) or process.fds[number].endswith("/files/big")
 
 
 def check_descriptors(process: Seen, way: Way) -> None:

@@ -148,9 +148,10 @@ def _with_way_out(error: JailkitError, paths: Paths, name: str) -> JailkitError:
 
 
 def _report(settings: Settings, paths: Paths, plan: Plan, jail: JailInfo | None, password: bool, dry_run: bool) -> None:
+    from ..jail.chroot import FILES
     from . import provisioning
 
-    login = provisioning.ssh_line(plan.name)
+    login = provisioning.ssh_line(plan.name, jail.level if jail else plan.level)
     missing = provisioning.not_set_up(paths)
     if settings.json:
         warnings = [*plan.warnings, *([missing] if missing else [])]
@@ -165,4 +166,7 @@ def _report(settings: Settings, paths: Paths, plan: Plan, jail: JailInfo | None,
     say(settings, f"\n{escape(jail.name)} has a jail (uid {jail.uid}, home {escape(jail.home)}).")
     if jail.keys or jail.existing or password:
         say(settings, f"Log in with:   {login}")
-    say(settings, f"Look at it:    jailctl show {jail.name}; jailctl enter {jail.name}")
+    if jail.level == "chroot":
+        say(settings, f"Her files:     {escape(jail.home)}/{FILES}")
+    look = "" if jail.level == "chroot" else f"; jailctl enter {jail.name}"
+    say(settings, f"Look at it:    jailctl show {jail.name}{look}")

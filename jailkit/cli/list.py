@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from .output import Settings, emit, say, table
 from .verb import verb
+
+if TYPE_CHECKING:
+    from ..provision.info import JailInfo
 
 _EXAMPLES = """
 jailctl list
 jailctl list --json | jq -r '.jails[] | select(.state == "running") | .name'
 """
-_COLUMNS = ("name", "state", "sessions", "uid", "template", "network", "home")
+_COLUMNS = ("name", "state", "sessions", "uid", "template", "image", "network", "home")
 
 
 @verb(
     "All jails, one line each. State: running; dormant (it starts at the next login); disabled; adding or removing "
-    "(begun and not ended: run add-user or remove-user again); broken (jailctl show NAME says why).",
+    "(begun and not ended: run add-user or remove-user again); broken (jailctl show NAME says why). Image: what it "
+    "runs in or would start from; old: it runs in an older one until it stops.",
     _EXAMPLES,
 )
 def command(settings: Settings) -> None:
@@ -35,4 +40,11 @@ def command(settings: Settings) -> None:
     elif not jails:
         say(settings, "There are no jails. Make one: jailctl add-user NAME --key FILE")
     elif not settings.quiet:
-        table(_COLUMNS, [[getattr(jail, column) for column in _COLUMNS] for jail in jails])
+        rows = [{**jail.data(), "image": _image(jail)} for jail in jails]
+        table(_COLUMNS, [[row[column] for column in _COLUMNS] for row in rows])
+
+
+def _image(jail: JailInfo) -> str:
+    if jail.running_image not in (None, jail.image):
+        return f"{jail.running_image[:12]} old" if jail.running_image else ""
+    return jail.image[:12]

@@ -56,7 +56,7 @@ def plan_data(plan: Plan, dry_run: bool) -> dict[str, object]:
     }
 
 
-def ssh_line(name: str) -> str:
+def ssh_line(name: str, level: str = "namespaces") -> str:
     """What the user types on her own machine, by the host's name and the port of its sshd."""
     from ..login import sshd_daemon
 
@@ -64,7 +64,8 @@ def ssh_line(name: str) -> str:
         port = sshd_daemon.address()[1]
     except JailkitError:
         port = 22
-    return f"ssh {f'-p {port} ' if port != 22 else ''}{name}@{os.uname().nodename}"
+    program, option = ("sftp", "-P") if level == "chroot" else ("ssh", "-p")
+    return f"{program} {f'{option} {port} ' if port != 22 else ''}{name}@{os.uname().nodename}"
 
 
 def not_set_up(paths: Paths) -> str:
@@ -84,8 +85,8 @@ def for_setup(paths: Paths) -> Provision:
     """The part of provision/ that setup uses."""
     host = Host(paths)
 
-    def add(name: str, key: str) -> None:
-        host.apply(host.plan_add(jail_spec(name), [key]))
+    def add(name: str, key: str, template: str) -> None:
+        host.apply(host.plan_add(jail_spec(name, template=template), [key]))
 
     def remove(name: str) -> None:
         try:
@@ -99,7 +100,7 @@ def for_setup(paths: Paths) -> Provision:
         return _forget(paths)
 
     return Provision(
-        group=lambda: accounts.ensure_group(paths),
+        group=lambda: accounts.ensure_groups(paths),
         directories=lambda: layout.ensure(paths),
         modes=layout.modes(paths),
         jails=lambda: _ask(paths, "SELECT name FROM jails ORDER BY name"),

@@ -27,9 +27,9 @@ _WORDS = {"already": "is there", "planned": "would", "done": "done", "undone": "
 
 
 @verb(
-    "Prepare this host: group jailed, directories, the image of template shell, PAM profile, sshd fragment, "
-    "completion. Each file is checked before it replaces anything. Then a user made for the test logs in over ssh and "
-    "is removed; if that fails, all that this run did is undone. Nothing changes for users outside the group. "
+    "Prepare this host: groups, directories, the images of templates shell and sftp-only, PAM profile, sshd fragment, "
+    "completion. Each file is checked before it replaces anything. Then users made for the test log in over ssh and "
+    "are removed; if that fails, all that this run did is undone. Nothing changes for users outside the group. "
     "A second run changes nothing.",
     _EXAMPLES,
 )
@@ -115,7 +115,8 @@ def _report(settings: Settings, steps: Sequence[Step], outcome: Outcome, tested:
     if tested:
         say(
             settings,
-            f"{paint('passed  ', '32')}  logins over ssh ({tested}): a command and sftp in the jail, a tunnel refused",
+            f"{paint('passed  ', '32')}  logins over ssh ({tested}): a command and sftp in the jail, a tunnel refused; "
+            "with files only: sftp in the chroot, a command and a tunnel refused",
         )
     for line in outcome.notes:
         say(settings, f"note      {escape(line)}")

@@ -45,7 +45,7 @@ def command(settings: Settings, name: str) -> None:
     finally:
         host.close()
     facts = _facts(paths, jail)
-    facts["login"] = provisioning.ssh_line(name)
+    facts["login"] = provisioning.ssh_line(name, jail.level)
     if settings.json:
         emit({"jail": jail.data(), **facts})
     elif not settings.quiet:
@@ -67,8 +67,7 @@ def _facts(paths: Paths, jail: JailInfo) -> dict[str, Any]:
     return {
         "spec_file": paths.spec(jail.name),
         "spec_problem": problem,
-        "pid": record.pid if record else None,
-        "image_running": record.image if record else None,
+        "pid": (record.pid or None) if record else None,
         "processes": sum(1 for _ in proc.of_uid(jail.uid)),
         "keys": keys,
         "sessions": [_session(session) for session in _sessions(paths, jail.uid)],
@@ -124,12 +123,12 @@ def _key(line: str) -> dict[str, str]:
 
 
 def _print(settings: Settings, jail: JailInfo, facts: dict[str, Any]) -> None:
-    state = (
-        jail.state
-        if facts["pid"] is None
-        else f"{jail.state}, process {facts['pid']}, processes in it: {facts['processes']}"
-    )
-    old = facts["image_running"] not in (None, jail.image)
+    from ..jail.chroot import FILES
+
+    state, files_only = jail.state, jail.level == "chroot"
+    if facts["pid"] is not None:
+        state = f"{jail.state}, process {facts['pid']}, processes in it: {facts['processes']}"
+    old = jail.running_image not in (None, jail.image)
     pairs([
         ("name", jail.name),
         ("state", state),
@@ -137,6 +136,8 @@ def _print(settings: Settings, jail: JailInfo, facts: dict[str, Any]) -> None:
         ("account", f"uid {jail.uid}, gid {jail.gid}" + (", there before jailkit" if jail.existing else "")),
         ("own ids", f"{jail.base} to {jail.base + 1023}"),
         ("home", jail.home),
+        ("level", "chroot: files only, by sftp" if files_only else jail.level),
+        ("her files", f"{jail.home}/{FILES}" if files_only else ""),
         ("shell", jail.shell),
         ("host name", jail.hostname),
         ("network", jail.network),

@@ -31,8 +31,9 @@ def command(settings: Settings, names: tuple[str, ...]) -> None:
         for name in map(user_name, names):
             was = runtime.running(paths, recipe.load(paths, name).uid)
             record = start.start(paths, name, forever=True)
-            started.append({"name": name, "uid": record.uid, "pid": record.pid, "changed": was is None})
+            started.append({"name": name, "uid": record.uid, "pid": record.pid or None, "changed": was is None})
             text = "started" if was is None else "runs already"
-            say(settings, f"{escape(name)}: {text}, process {record.pid}; it stays until `jailctl stop {escape(name)}`")
+            text += f", process {record.pid}" if record.pid else ""
+            say(settings, f"{escape(name)}: {text}; it stays until `jailctl stop {escape(name)}`")
     if settings.json:
         emit({"jails": started})

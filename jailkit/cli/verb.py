@@ -129,7 +129,9 @@ def complete_jail(context: click.Context, parameter: click.Parameter, incomplete
 
 def complete_template(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     paths = paths_of(context)
-    return _complete(sorted({*_names(f"{paths.opt}/templates"), *_names(paths.templates)}), incomplete)
+    found = {f"{base}/{name}" for base in (f"{paths.opt}/templates", paths.templates) for name in _names(base)}
+    whole = {os.path.basename(path) for path in found if os.path.isfile(f"{path}/template.toml")}
+    return _complete(sorted(whole), incomplete)
 
 
 def paths_of(context: click.Context) -> Paths:

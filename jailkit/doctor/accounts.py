@@ -10,7 +10,7 @@ from collections import Counter
 from itertools import accumulate
 
 from ..jail.recipe import RANGE
-from ..paths import GROUP
+from ..paths import CHROOT_GROUP, GROUP
 from ..provision import ids
 from ..spec.config import PRIVILEGED
 from .check import FAIL, Check, Finding, Host, count, fail, ok, several, warn
@@ -23,7 +23,9 @@ def _group(host: Host) -> list[Finding]:
                 FAIL, f"there is no group {GROUP}: PAM and sshd confine nobody (the door still does)", "jailctl setup"
             )
         ]
-    return ok(f"gid {host.group.gr_gid}, {count(len(host.members), 'member')}")
+    if host.chroot_group is None:
+        return [fail(f"there is no group {CHROOT_GROUP}: sshd serves nobody's files by itself", "jailctl setup")]
+    return ok(f"gid {host.group.gr_gid}, {count(len(host.members), 'member')}; {CHROOT_GROUP}, {len(host.files_only)}")
 
 
 def _members(host: Host) -> list[Finding]:
@@ -68,6 +70,29 @@ def _specs(host: Host) -> list[Finding]:
                 )
             )
     return several(found, f"{count(len(host.specs), 'jail')}, each with its account in the group")
+
+
+def _levels(host: Host) -> list[Finding]:
+    """Who is in the wrong one of the two is refused, by the door or by sshd; nobody gets out of anything."""
+    found = []
+    for name in host.files_only:
+        if name not in host.members:
+            found.append(
+                fail(f"{name} is in group {CHROOT_GROUP} and not in {GROUP}: PAM does not ask the hook, sshd refuses",
+                     f"usermod -aG {GROUP} {name}, or: gpasswd -d {name} {CHROOT_GROUP}")
+            )  # fmt: skip
+        elif name in host.recipes and host.recipes[name].level != "chroot":
+            found.append(
+                fail(f"{name} has a shell and is in group {CHROOT_GROUP}: sshd refuses every login",
+                     f"gpasswd -d {name} {CHROOT_GROUP}")
+            )  # fmt: skip
+    for name, recipe in host.recipes.items():
+        if recipe.level == "chroot" and name in host.members and name not in host.files_only:
+            found.append(
+                fail(f"{name} has files only and is not in group {CHROOT_GROUP}: the door refuses every login",
+                     f"usermod -aG {CHROOT_GROUP} {name}")
+            )  # fmt: skip
+    return several(found, f"{count(len(host.files_only), 'member')} of {CHROOT_GROUP}, all with files only")
 
 
 def _outside(host: Host) -> list[Finding]:
@@ -182,6 +207,7 @@ CHECKS = [
     Check("accounts.group", f"the group {GROUP} is there", _group),
     Check("accounts.members", f"whoever is in group {GROUP} is confined", _members),
     Check("accounts.specs", "whoever has a jail has an account in the group", _specs),
+    Check("accounts.levels", f"those with files only, and no others, are in group {CHROOT_GROUP}", _levels),
     Check("accounts.outside", "whoever has the door is in the group", _outside),
     Check("accounts.privileged", "jailed users have no privileges on the host", _privileged),
     Check("accounts.uids", "uids are unique", _uids),

@@ -17,7 +17,7 @@ from ..errors import JailkitError
 from ..jail import recipe as recipes
 from ..jail.recipe import Recipe
 from ..names import user_name
-from ..paths import GROUP, Paths
+from ..paths import CHROOT_GROUP, GROUP, Paths
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 ORDER = (OK, WARN, FAIL)
@@ -110,6 +110,18 @@ class Host:
             return {}
         primary = {account.name for account in self.accounts if account.gid == self.group.gr_gid}
         return dict.fromkeys(sorted({*self.group.gr_mem, *primary}))
+
+    @cached_property
+    def chroot_group(self) -> grp.struct_group | None:
+        try:
+            return grp.getgrnam(CHROOT_GROUP)
+        except KeyError:
+            return None
+
+    @cached_property
+    def files_only(self) -> dict[str, None]:
+        """Names in the group of chroot jails; sorted."""
+        return dict.fromkeys(sorted(self.chroot_group.gr_mem)) if self.chroot_group else {}
 
     @cached_property
     def specs(self) -> dict[str, None]:

@@ -6,6 +6,7 @@ import os
 import stat
 
 from ..errors import JailkitError
+from ..jail import chroot
 from ..kernel.beneath import require_root_owned_chain
 from ..provision import layout
 from .check import Check, Finding, Host, count, fail, ok, several, warn
@@ -103,6 +104,12 @@ def _homes(host: Host) -> list[Finding]:
             status = os.lstat(recipe.home)
         except FileNotFoundError:
             found.append(fail(f"{name}: there is no {recipe.home}", f"jailctl add-user {name}"))
+            continue
+        if recipe.level == "chroot":
+            try:
+                chroot.check(recipe)
+            except JailkitError as error:
+                found.append(fail(f"{name}: {error.message}", error.hint))
             continue
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != recipe.uid:
             found.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import EXIT_DOCTOR_FAIL, EXIT_DOCTOR_WARN
-from . import accounts, cgroups, jobs, kernel, ownership, pam, sshd, state
+from . import accounts, cgroups, connectors, jobs, kernel, ownership, pam, sshd, state
 from .check import FAIL, OK, WARN, Check, Host, Result, perform
 
 CHECKS: list[Check] = [
@@ -16,6 +16,7 @@ CHECKS: list[Check] = [
     *pam.CHECKS,
     *accounts.CHECKS,
     *state.CHECKS,
+    *connectors.CHECKS,
     *jobs.CHECKS,
 ]
 

@@ -48,7 +48,9 @@ def sample(host: Host) -> list[str]:
     """Jailed users to ask sshd about: those whom earlier Match blocks name, then the first others."""
     earlier = sshd_config.before(sshd_config.read(CONFIG), FRAGMENT)
     named = {word for line in earlier if line.keyword == "match" for part in line.arguments for word in part.split(",")}
-    return sorted(host.jailed, key=lambda name: (name not in named, name))[:_USERS]
+    ordered = sorted(host.jailed, key=lambda name: (name not in named, name))
+    files = [name for name in ordered if name in host.recipes and host.recipes[name].level == "chroot"]
+    return [*[name for name in ordered if name not in files][:_USERS], *files[:_USERS]]
 
 
 def _effective(host: Host) -> list[Finding]:
@@ -57,7 +59,10 @@ def _effective(host: Host) -> list[Finding]:
         return [fail("sshd confines nobody: our part of its configuration is missing", _SETUP)]
     if not users:
         return ok("no jailed user to ask about yet")
-    found = sshd.differences(users, sshd.wanted(sshd.fragment(host.paths)))
+    text = sshd.fragment(host.paths)
+    files = [name for name in users if name in host.recipes and host.recipes[name].level == "chroot"]
+    found = sshd.differences([name for name in users if name not in files], sshd.wanted(text))
+    found += sshd.differences(files, sshd.wanted(text, chroot=True))
     mend = "move that Match block into a file that sorts after 000-jailctl.conf; see sshd -T -C user=NAME,addr=ADDRESS"
     of = f"{len(users)} of {len(host.jailed)} users" if len(users) < len(host.jailed) else ", ".join(users)
     return several([fail(str(d), mend) for d in found[:20]], f"as they should be, for {of} from several addresses")

@@ -3,8 +3,8 @@
     source      where its programs come from (source/*.py)          cached by what the source says of its inputs
     etc         directories, links and host files of ``[image]``    cheap, made each time
     files       ``files/``, rendered                                cheap, made each time
-    run ...     each ``[[run]]`` in a throw-away jail of the layers so far     cached by these layers and the command
     points      what jails are mounted on, and a placeholder for each file of their own
+    run ...     each ``[[run]]`` in a throw-away jail of the layers so far     cached by these layers and the command
 
 A layer is rows (layer.py); their contents are in the store. What came out is named by its digest: the same input gives
 the same image, and building it again costs a look."""
@@ -61,7 +61,7 @@ def build(paths: Paths, name: str, cache_too: bool = True, log: Log | None = Non
 
     cache_too: use layers of earlier builds. log: takes each line of what goes on; all of it is kept in
     ``logs/<name>.log`` as well. Interrupted or failed, it leaves nothing but that. Two at once are safe. Raise
-    ``missing.template``, ``invalid.template``, ``invalid.image``, ``image.*``, ``host.*``, ``io.*``."""
+    ``missing.template``, ``invalid.template``, ``invalid.image``, ``invalid.run-step``, ``host.*``, ``io.*``."""
     template = load_template(paths, name)
     with _told(name):
         store.ready(paths)
@@ -95,12 +95,12 @@ def stale(paths: Paths, name: str) -> bool:
 
 
 def smoke(paths: Paths, digest: str, log: Log) -> None:
-    """Run the smoke commands of the template in a throw-away jail of its image. Raise ``image.smoke``."""
+    """Run the smoke commands of the template in throw-away jails of its image. Raise as workshop.smoke."""
     from . import workshop
 
-    spec = store.template(paths, digest).spec
-    if spec.smoke:
-        workshop.smoke(paths, paths.image_root(digest), spec, log)
+    template = store.template(paths, digest)
+    if template.spec.smoke:
+        workshop.smoke(paths, paths.image_root(digest), template, log)
 
 
 def _source(kind: str) -> Source:
@@ -124,9 +124,10 @@ class _Bench:
         merged = layer.merge([
             self._source_layer(), self._timed("etc", self._etc), self._timed("files", self._files),
         ])  # fmt: skip
+        merged = layer.merge([points.needed(spec, self.template.jail_names, merged, self.contents), merged])
         for number, _ in enumerate(spec.run):
             merged = layer.merge([merged, self._run_layer(number, merged)])
-        return layer.merge([points.needed(spec, self.template.jail_names, merged, self.contents), merged])
+        return merged
 
     def _timed(self, name: str, make: Callable[[Contents], list[Row]]) -> list[Row]:
         begin = time.monotonic()
@@ -188,9 +189,10 @@ class _Bench:
             place = f"{self.place}/run-{number + 1}"
             os.mkdir(place, 0o700)
             store.place(f"{place}/lower", below, self.contents)
-            return workshop.layer_of(self.paths, f"{place}/lower", place, step, self.contents, self._log)
+            return workshop.layer_of(self.paths, f"{place}/lower", place, step, self.contents, self._log, binds)
 
-        key = canonical_digest(["run", [row.data() for row in below], step.model_dump(mode="json")])
+        binds = self.template.spec.binds  # what the host has there is not looked at: a run step is no watch on it
+        key = canonical_digest(["run", [row.data() for row in below], step.model_dump(mode="json"), binds])
         return self._cached(name, key, make)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from .layer import Row
+
 
 @dataclass(frozen=True)
 class Change:
@@ -25,6 +27,11 @@ def images(first: dict[str, Any], second: dict[str, Any]) -> list[Change]:
         *_tables("jail/etc", first["jail_files"], second["jail_files"]),
         *_entries({row["path"]: row for row in first["entries"]}, {row["path"]: row for row in second["entries"]}),
     ]
+
+
+def rows(first: list[Row], second: list[Row]) -> list[Change]:
+    """From the rows of one root to those of another, by path."""
+    return _entries({row.path: row.data() for row in first}, {row.path: row.data() for row in second})
 
 
 def _tables(what: str, first: dict[str, Any], second: dict[str, Any]) -> list[Change]:

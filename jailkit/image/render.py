@@ -39,6 +39,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
+_DNS = ("nameserver", "search", "domain", "options", "sortlist")
 _ENVIRONMENT = _environment()
 
 
@@ -75,3 +76,9 @@ def _os() -> dict[str, str]:
     except OSError:
         found = {}
     return {key: found.get(key.upper(), "") for key in ("id", "name", "version_id", "pretty_name")}
+
+
+def dns_lines(resolv_conf: str) -> list[str]:
+    """The lines of resolv.conf(5) that mean something."""
+    lines = (" ".join(line.split()) for line in resolv_conf.splitlines())
+    return [line for line in lines if line.partition(" ")[0] in _DNS and line.isprintable()]

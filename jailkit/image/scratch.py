@@ -49,13 +49,15 @@ def clean(paths: Paths) -> int:
         for name in sorted(os.listdir(paths.images)):
             if not name.startswith((PREFIX, GONE)):
                 continue
-            fd = os.open(f"{paths.images}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fd = os.open(f"{paths.images}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:  # its build has ended
+                continue
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                count += remove_tree(f"{paths.images}/{name}") > 0
             except BlockingIOError:
                 continue
             finally:
                 os.close(fd)
-            remove_tree(f"{paths.images}/{name}")
-            count += 1
     return count

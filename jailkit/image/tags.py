@@ -81,9 +81,7 @@ def move(paths: Paths, reference: str, digest: str, why: str, inputs: str = "") 
     """Let ``reference`` name ``digest``; return the digest that it named before. Nothing is written if it does so
     already and was built from the same. Raise ``missing.image``, OSError."""
     image_reference(reference)
-    if not os.path.isfile(paths.image_manifest(digest)):
-        raise JailkitError("missing.image", f"there is no image {digest[:12]}", "jailctl image list shows all")
-    with _turn(paths):
+    with held(paths, digest), _turn(paths):
         before = current(paths, reference)
         moves = history(paths, reference)
         if before == digest and moves and moves[-1].inputs == inputs:
@@ -98,6 +96,24 @@ def move(paths: Paths, reference: str, digest: str, why: str, inputs: str = "") 
             os.rename(temporary, link)
             _sync(paths.tags)
         return before
+
+
+@contextlib.contextmanager
+def held(paths: Paths, digest: str) -> Iterator[None]:
+    """Keep an image from being pruned (flock(2), shared; prune takes it alone, and looks for tags then). Raise
+    ``missing.image``."""
+    missing = JailkitError("missing.image", f"there is no image {digest[:12]}", "jailctl image list shows all")
+    try:
+        fd = os.open(paths.image(digest), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise missing from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        if not os.path.isfile(paths.image_manifest(digest)):
+            raise missing
+        yield
+    finally:
+        os.close(fd)
 
 
 def remove(paths: Paths, reference: str) -> None:

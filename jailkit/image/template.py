@@ -1,4 +1,5 @@
-"""A template on the disk: its spec, its ``files/`` (into the image) and ``jail/etc/`` (rendered once a jail)."""
+"""A template on the disk: its spec, its ``files/`` (into the image) and ``jail/etc/`` (rendered once a jail), with
+those of all that it includes: a file of the includer replaces one of the same path."""
 
 from __future__ import annotations
 
@@ -6,45 +7,102 @@ import os
 import stat
 from dataclasses import dataclass, field
 
-from ..errors import InvalidFile, JailkitError
+from ..errors import InvalidFile, JailkitError, together
 from ..paths import Paths
-from ..spec import load
+from ..spec import include, load
 from ..spec.template import TemplateSpec
 from . import render
 
 _SUFFIX = ".j2"
 
 
+Tree = dict[str, tuple[bytes, bool]]
+
+
 @dataclass(frozen=True)
 class Template:
     """files, jail_files: path below ``files/`` or ``jail/etc/``, with its content and whether it is executable;
-    a name that ends in ``.j2`` is rendered, and loses that ending."""
+    a name that ends in ``.j2`` is rendered, and loses that ending.
+
+    directory: the folder that a relative name in the source's table starts from. origins: where what is said comes
+    from, the name of a template or part by path: of settings as in :class:`include.Resolved`, of files as
+    ``files/etc/profile`` and ``jail/etc/passwd.j2``. folders: of these templates and parts, by name."""
 
     spec: TemplateSpec
     directory: str
-    files: dict[str, tuple[bytes, bool]] = field(repr=False)
-    jail_files: dict[str, tuple[bytes, bool]] = field(repr=False)
+    files: Tree = field(repr=False)
+    jail_files: Tree = field(repr=False)
+    origins: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    folders: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def jail_names(self) -> list[str]:
         """Names below a jail's ``etc`` that are bound over the image's ``/etc``."""
         return sorted(_plain(name) for name in self.jail_files)
 
+    @property
+    def own_folder(self) -> str:
+        """The template's own folder, which holds its template.toml."""
+        return self.folders.get(self.spec.name, self.directory)
+
+    def folder(self, path: str) -> str:
+        """The folder of the template or part that ``path`` (``files/...``) lies in."""
+        return self.folders.get(self.origins.get(path, ""), self.directory)
+
 
 def load_template(paths: Paths, name: str) -> Template:
     """Raise ``missing.template``, ``invalid.template`` (every error of every file at once), ``unsafe.path``."""
-    spec = load.template_spec(paths, name)
-    directory = load.template_directory(paths, name)
-    files = _read(directory, "files")
-    jail_files = _read(directory, "jail/etc")
-    nested = [f"jail/etc/{name}" for name in jail_files if "/" in name]
-    if nested:
-        raise InvalidFile("invalid.template", nested[0], [("", "jail/etc holds plain files only")])
-    return Template(spec, directory, files, jail_files)
+    pieces, failures = include.walk(paths, name)
+    resolved = None
+    if not failures:
+        try:
+            resolved = include.whole(pieces)
+        except InvalidFile as failure:
+            failures.append(failure)
+    trees: dict[str, Tree] = {"files": {}, "jail/etc": {}}
+    origins = dict(resolved.origins) if resolved else {}
+    for piece in pieces:
+        try:
+            for part, own in own_trees(piece.directory).items():
+                _over(trees[part], own)
+                origins.update({f"{part}/{path}": piece.name for path in own})
+        except InvalidFile as failure:
+            failures.append(failure)
+    if failures or resolved is None:
+        raise together(failures)
+    folders = {piece.name: piece.directory for piece in pieces}
+    return Template(resolved.spec, resolved.directory, trees["files"], trees["jail/etc"], origins, folders)
 
 
-def _read(directory: str, part: str) -> dict[str, tuple[bytes, bool]]:
-    found: dict[str, tuple[bytes, bool]] = {}
+def own_trees(directory: str) -> dict[str, Tree]:
+    """``files`` and ``jail/etc`` of one folder, without what it includes. Raise ``invalid.template``."""
+    found: dict[str, Tree] = {}
+    errors: list[tuple[str, str]] = []
+    for part in ("files", "jail/etc"):
+        try:
+            found[part] = _read(directory, part)
+        except InvalidFile as failure:
+            errors += failure.errors
+    errors += [
+        (f"jail/etc/{name}", "jail/etc holds plain files only") for name in found.get("jail/etc", ()) if "/" in name
+    ]
+    if errors:
+        raise InvalidFile("invalid.template", directory, errors)
+    return found
+
+
+def _over(whole: Tree, own: Tree) -> None:
+    """Put ``own`` over ``whole``: a file also replaces one that would be a directory above it, and all below it."""
+    plain = [_plain(path) for path in own]
+    for path in list(whole):
+        old = _plain(path)
+        if any(new == old or new.startswith(f"{old}/") or old.startswith(f"{new}/") for new in plain):
+            del whole[path]
+    whole.update(own)
+
+
+def _read(directory: str, part: str) -> Tree:
+    found: Tree = {}
     errors: list[tuple[str, str]] = []
     top = f"{directory}/{part}"
     for base, names, files in os.walk(top, followlinks=False):
@@ -82,12 +140,11 @@ def jail_entries(
     return {name: data for name, (data, _) in rendered.items()}
 
 
-def _render(
-    template: Template, part: str, files: dict[str, tuple[bytes, bool]], context: dict[str, object]
-) -> dict[str, tuple[bytes, bool]]:
-    done: dict[str, tuple[bytes, bool]] = {}
-    errors: list[tuple[str, str]] = []
+def _render(template: Template, part: str, files: Tree, context: dict[str, object]) -> Tree:
+    done: Tree = {}
+    errors: dict[str, list[tuple[str, str]]] = {}
     for name, (data, executable) in sorted(files.items()):
+        where = f"{part}/{name}"
         try:
             if name.endswith(_SUFFIX):
                 data = render.render(data.decode(), context).encode()
@@ -95,9 +152,9 @@ def _render(
                 raise ValueError("stands there twice, with and without .j2")
             done[_plain(name)] = (data, executable)
         except ValueError as error:
-            errors.append((f"{part}/{name}", str(error)))
+            errors.setdefault(template.folder(where), []).append((where, str(error)))
     if errors:
-        raise InvalidFile("invalid.template", template.directory, errors)
+        raise together([InvalidFile("invalid.template", folder, found) for folder, found in errors.items()])
     return done
 
 

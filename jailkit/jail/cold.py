@@ -12,6 +12,7 @@ def main() -> int:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     from jailkit.errors import JailkitError
     from jailkit.jail.recipe import load
+    from jailkit.jail.runtime import complain
     from jailkit.jail.start import start
     from jailkit.names import user_name
     from jailkit.paths import Paths
@@ -23,19 +24,12 @@ def main() -> int:
             return 5  # else each run of a forbidden cron job would start a jail
         start(paths, name)
     except JailkitError as error:
-        _log(f"code={error.code} {error.message}")
+        complain(f"code={error.code} {error.message}")
         return {"missing.jail": 3, "jail.disabled": 4}.get(error.code, 1)
     except Exception as error:  # noqa: BLE001 - the login must get an answer, and the log the reason
-        _log(f"code=internal.start {type(error).__name__}: {error}")
+        complain(f"code=internal.start {type(error).__name__}: {error}")
         return 1
     return 0
-
-
-def _log(text: str) -> None:
-    import syslog
-
-    syslog.openlog("jailctl-start", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
-    syslog.syslog(syslog.LOG_ERR, "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import struct
 
-MAGIC = b"JAILREC1"
+MAGIC = b"JAILREC2"
 SESSION_MAGIC = b"JAILSES1"
 MAX_FILTER = 512
 """Instructions of a seccomp program (``struct sock_filter``, 8 bytes each)."""
@@ -21,6 +21,10 @@ _HEAD = struct.Struct("=8sIIIIiIQQ40s256s128s128s256s256s256s72sII")
 _SESSION = struct.Struct("=8siIQQ40s40s256s64s512s")
 
 FLAG_HOST_NETWORK = 1
+FLAG_CHROOT = 2
+
+FOREVER = 0xFFFFFFFF
+"""``linger``: the jail does not end by itself."""
 
 
 class Record:
@@ -28,9 +32,10 @@ class Record:
 
     pid: of the keeper, in the host's pid namespace; start: its start time in clock ticks since boot
     (proc(5), stat field 22); userns: inode of its user namespace. The three together identify it: a reused
-    pid never matches. linger: seconds the jail outlives its last session (0xffffffff: for ever).
+    pid never matches. linger: seconds the jail outlives its last session, or :data:`FOREVER`.
     cgroup: a ``cgroup.procs`` file that takes a session's process, or empty. services: PAM services that may open
-    a session. filter: seccomp program, ``struct sock_filter`` instructions, 8 bytes each.
+    a session. filter: seccomp program, ``struct sock_filter`` instructions, 8 bytes each. With FLAG_CHROOT there is no
+    keeper and no filter: pid, start and userns are 0.
     """
 
     def __init__(

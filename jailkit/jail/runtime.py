@@ -8,7 +8,7 @@ import os
 from ..errors import JailkitError
 from ..kernel import proc
 from ..paths import Paths
-from .record import Record, Session, read_record, read_session
+from .record import FLAG_CHROOT, Record, Session, read_record, read_session
 
 
 def prepare(paths: Paths, uid: int, gid: int, user: str) -> None:
@@ -23,7 +23,7 @@ def prepare(paths: Paths, uid: int, gid: int, user: str) -> None:
         (paths.run_jail(uid), 0o750, gid),
         (paths.sessions(uid), 0o750, gid),
     ):
-        _directory(path, mode, group)
+        directory(path, mode, group)
     link, target = f"{paths.run_names}/{user}", f"../jails/{uid}"
     try:
         if os.readlink(link) == target:
@@ -37,7 +37,8 @@ def prepare(paths: Paths, uid: int, gid: int, user: str) -> None:
         pass
 
 
-def _directory(path: str, mode: int, group: int) -> None:
+def directory(path: str, mode: int, group: int = 0) -> None:
+    """Make ``path``, root's. Raise ``unsafe.runtime`` if it is something else."""
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -84,14 +85,26 @@ def write_file(path: str, data: bytes, gid: int) -> None:
     os.rename(temporary, path)
 
 
+def publish(paths: Paths, record: Record) -> None:
+    """Write the entry record: from now on the hook admits. Raise ``io.record``."""
+    path = paths.record(record.uid)
+    try:
+        write_file(path, record.pack(), record.gid)
+    except OSError as error:
+        raise JailkitError("io.record", f"cannot write {path}: {error.strerror}", "df -h /run") from None
+
+
 def running(paths: Paths, uid: int) -> Record | None:
-    """The record of a jail that runs: keeper alive, start time and user namespace as recorded. None: it is cold."""
+    """The record of a jail that runs: keeper alive, start time and user namespace as recorded. A chroot jail has no
+    keeper; it runs from its start until it is stopped, or has been without a session for a while. None: it is cold."""
     try:
         record = read_record(paths.record(uid))
     except ValueError:
         return None
     if record is None or record.uid != uid:
         return None
+    if record.flags & FLAG_CHROOT:
+        return record
     fd = keeper(record)
     if fd is None:
         return None
@@ -100,7 +113,9 @@ def running(paths: Paths, uid: int) -> Record | None:
 
 
 def keeper(record: Record) -> int | None:
-    """A pidfd of the keeper, or None when it is not (any more) the process that the record means."""
+    """A pidfd of the keeper, or None when it is not (any more) the process that the record means, or there is none."""
+    if record.flags & FLAG_CHROOT:
+        return None
     fd = proc.open_same(record.pid, record.start)
     if fd is None:
         return None
@@ -132,8 +147,16 @@ def sessions(paths: Paths, uid: int) -> list[Session]:
 
 def clear(paths: Paths, record_uid: int, user: str) -> None:
     """Forget a jail that has ended: entry record first, so that no door looks for its keeper any more."""
-    for path in (paths.record(record_uid), f"{paths.run_names}/{user}"):
+    for path in (paths.record(record_uid), paths.chroot(record_uid), f"{paths.run_names}/{user}"):
         _unlink(path)
+
+
+def complain(text: str) -> None:
+    """A line in the system log by ``jailctl-start``, for what hinders no start and nobody would see otherwise."""
+    import syslog
+
+    syslog.openlog("jailctl-start", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
+    syslog.syslog(syslog.LOG_ERR, "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text))
 
 
 def _unlink(path: str) -> None:

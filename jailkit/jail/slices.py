@@ -23,13 +23,26 @@ def adopt(uid: int, pid: int) -> str:
     """Put the keeper ``pid`` into its place. Return the ``cgroup.procs`` file that takes sessions, or "" where
     systemd's PAM module does that (or nobody can). Raise ``host.systemd``."""
     if systemd():
-        _scope(uid, pid)
+        _scope(f"jailctl-{uid}.scope", f"user-{uid}.slice", f"jail of user {uid}", pid)
         return ""
-    group = cgroup.make(str(uid))
-    if not group:
-        return ""
-    cgroup.add(group, pid)
-    return f"{group}/cgroup.procs"
+    procs = place(uid)
+    if procs:
+        cgroup.add(os.path.dirname(procs), pid)
+    return procs
+
+
+def place(uid: int) -> str:
+    """The ``cgroup.procs`` file that takes sessions of a jail without a keeper, or "" (see :func:`adopt`)."""
+    made = "" if systemd() else cgroup.make(str(uid))
+    return f"{made}/cgroup.procs" if made else ""
+
+
+def place_service(name: str, pid: int) -> None:
+    """Put a process of ours that serves the whole host into a place of its own. Raise ``host.systemd``, OSError."""
+    if systemd():
+        _scope(f"jailctl-{name}-{pid}.scope", "system.slice", f"jailctl {name}", pid)
+    elif group := cgroup.make(name):
+        cgroup.add(group, pid)
 
 
 def group(uid: int) -> str:
@@ -54,13 +67,13 @@ def evict(uid: int) -> None:
     raise JailkitError("busy.processes", f"processes of an earlier jail of uid {uid} do not end", f"ps -fu {uid}")
 
 
-def _scope(uid: int, pid: int) -> None:
+def _scope(unit: str, within: str, description: str, pid: int) -> None:
     # StartTransientUnit(name, mode, properties, auxiliary): org.freedesktop.systemd1(5); CollectMode so that a scope
     # of the same name that failed does not stand in the way
     command = [
         _BUSCTL, "call", "--quiet", "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-        "org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))", f"jailctl-{uid}.scope", "replace",
-        "4", "PIDs", "au", "1", str(pid), "Slice", "s", f"user-{uid}.slice", "Description", "s", f"jail of user {uid}",
+        "org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "replace",
+        "4", "PIDs", "au", "1", str(pid), "Slice", "s", within, "Description", "s", description,
         "CollectMode", "s", "inactive-or-failed", "0",
     ]  # fmt: skip
     end = time.monotonic() + _SECONDS
@@ -70,12 +83,12 @@ def _scope(uid: int, pid: int) -> None:
             child = os.posix_spawn(_BUSCTL, command, {"PATH": "/usr/bin:/bin", "LC_ALL": "C"})
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         # the call only queues a job: pid 1 of the jail must not be born before it is done
-        if status == 0 and proc.cgroup(pid).endswith(f"/jailctl-{uid}.scope"):
+        if status == 0 and proc.cgroup(pid).endswith(f"/{unit}"):
             return
         time.sleep(0.02 if status == 0 else 0.2)
     what = "the job is not done" if status == 0 else f"busctl ended with {status}"
     raise JailkitError(
         "host.systemd",
-        f"systemd did not take the keeper into user-{uid}.slice within {_SECONDS} s: {what}",
+        f"systemd did not take {unit} into {within} within {_SECONDS} s: {what}",
         "systemctl list-jobs; journalctl -u systemd-logind",
     )

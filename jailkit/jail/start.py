@@ -24,12 +24,10 @@ from ..errors import JailkitError
 from ..kernel import caps, mount, namespaces, proc, seccomp
 from ..kernel.libc import put
 from ..paths import Paths
-from . import images, runtime, slices, stage
+from . import chroot, connect, images, runtime, slices, stage
 from . import recipe as recipes
 from .recipe import RANGE, Recipe
-from .record import FLAG_HOST_NETWORK, Record
-
-_FOREVER = 0xFFFFFFFF
+from .record import FLAG_HOST_NETWORK, FOREVER, Record
 
 
 def start(paths: Paths, name: str, forever: bool = False) -> Record:
@@ -52,21 +50,23 @@ def start(paths: Paths, name: str, forever: bool = False) -> Record:
             runtime.prepare(paths, recipe.uid, recipe.gid, recipe.user)
             with images.Held(paths, recipe) as digest:
                 if recipes.world(paths, digest) == recipe.world:
-                    return _start(paths, recipe.but(image=digest), forever)
+                    begin = chroot.start if recipe.level == "chroot" else _start
+                    return begin(paths, recipe.but(image=digest, linger=None if forever else recipe.linger))
         images.refresh(paths, name)
     raise JailkitError("busy.image", f"the image of {name} changes faster than its jail can start", "try again")
 
 
 def _kept(paths: Paths, recipe: Recipe, record: Record) -> Record:
     """A jail that runs already, made to outlive its last session: its watcher ends when it looks next."""
-    if record.linger != _FOREVER:
-        record.linger = _FOREVER
-        _publish(paths, recipe, record)
+    if record.linger != FOREVER:
+        record.linger = FOREVER
+        runtime.publish(paths, record)
     return record
 
 
-def _start(paths: Paths, recipe: Recipe, forever: bool) -> Record:
+def _start(paths: Paths, recipe: Recipe) -> Record:
     stage.check(paths, recipe)
+    sockets = connect.Sockets(recipe) if connect.relayed(recipe) else None
     result, result_in = os.pipe2(os.O_CLOEXEC)
     adopted, adopted_in = os.pipe2(os.O_CLOEXEC)
     go_out, go = os.pipe2(os.O_CLOEXEC)
@@ -74,7 +74,7 @@ def _start(paths: Paths, recipe: Recipe, forever: bool) -> Record:
     if builder == 0:
         for fd in (result, adopted_in, go):
             os.close(fd)
-        _child(result_in, lambda: _build(paths, recipe, result_in, adopted, go_out))
+        _child(result_in, lambda: _build(paths, recipe, result_in, adopted, go_out, sockets))
     for fd in (result_in, adopted, go_out):
         os.close(fd)
     try:
@@ -89,27 +89,22 @@ def _start(paths: Paths, recipe: Recipe, forever: bool) -> Record:
             except (BrokenPipeError, ProcessLookupError):
                 pass  # the builder failed and has ended it: its answer says why
             answer = _read(result)
-        record = _record(recipe, _answer(recipe, answer), procs, forever)
+        record = _record(recipe, _answer(recipe, answer), procs)
         try:
-            _publish(paths, recipe, record)
+            runtime.publish(paths, record)
         except JailkitError:
             runtime.clear(paths, recipe.uid, recipe.user)
             raise
+        if sockets is not None and (problem := sockets.hand_over(paths, record)):
+            runtime.complain(f"the connectors of {recipe.user} are not served: {problem}")
         os.write(go, b"g")
         return record
     finally:
+        if sockets is not None:
+            sockets.close()
         for fd in (result, adopted_in, go):
             os.close(fd)
         os.waitpid(builder, 0)
-
-
-def _publish(paths: Paths, recipe: Recipe, record: Record) -> None:
-    try:
-        runtime.write_file(paths.record(recipe.uid), record.pack(), recipe.gid)
-    except OSError as error:
-        raise JailkitError(
-            "io.record", f"cannot write {paths.record(recipe.uid)}: {error.strerror}", "df -h /run"
-        ) from None
 
 
 def _answer(recipe: Recipe, answer: bytes) -> int:
@@ -124,16 +119,16 @@ def _answer(recipe: Recipe, answer: bytes) -> int:
     return int(lines[0][4:])
 
 
-def _record(recipe: Recipe, pid: int, procs: str, forever: bool) -> Record:
+def _record(recipe: Recipe, pid: int, procs: str) -> Record:
     start_time, userns = proc.start_time(pid), proc.namespace(pid, "user")
     if start_time is None or userns is None:
         raise JailkitError("jail.start", f"the keeper of {recipe.user} ended at once", "jailctl doctor")
-    linger = _FOREVER if forever or recipe.linger is None else recipe.linger
     host_network = recipe.network == "host"
     return Record(
         user=recipe.user, uid=recipe.uid, gid=recipe.gid, pid=pid, start=start_time, userns=userns, home=recipe.home,
         shell=recipe.shell, sftp=recipe.sftp, path=recipe.path, cgroup=procs, services=tuple(recipe.services),
-        image=recipe.image, linger=linger, flags=FLAG_HOST_NETWORK if host_network else 0, filter=_filter(recipe),
+        image=recipe.image, linger=FOREVER if recipe.linger is None else recipe.linger,
+        flags=FLAG_HOST_NETWORK if host_network else 0, filter=_filter(recipe),
     )  # fmt: skip
 
 
@@ -156,7 +151,9 @@ def _child(report: int, body: object) -> None:
         os._exit(status)
 
 
-def _build(paths: Paths, recipe: Recipe, report: int, adopted: int, go: int) -> None:
+def _build(
+    paths: Paths, recipe: Recipe, report: int, adopted: int, go: int, sockets: connect.Sockets | None
+) -> None:
     """The builder. A daemon's session and terminal, limits and keyring are not the jail's business."""
     os.setsid()
     os.chdir("/")
@@ -171,7 +168,7 @@ def _build(paths: Paths, recipe: Recipe, report: int, adopted: int, go: int) -> 
     if inner == 0:
         os.close(ready)
         os.close(staged_in)
-        _child(report, lambda: _inner(paths, recipe, report, ready_in, (staged, adopted), go, keeper))
+        _child(report, lambda: _inner(paths, recipe, report, ready_in, (staged, adopted), go, keeper, sockets))
     os.write(report, f"inner {inner}\n".encode())
     os.close(ready_in)
     os.close(staged)
@@ -180,7 +177,7 @@ def _build(paths: Paths, recipe: Recipe, report: int, adopted: int, go: int) -> 
             raise OSError(10, "the inner process ended")
         namespaces.write_maps(inner, recipe.uid, recipe.gid, recipe.base, RANGE)
         userns = os.open(f"/proc/{inner}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-        stage.build(paths, recipe, userns)
+        stage.build(paths, recipe, userns, sockets)
         os.write(staged_in, b"s")
         os.close(staged_in)
         os.waitpid(inner, 0)
@@ -189,7 +186,10 @@ def _build(paths: Paths, recipe: Recipe, report: int, adopted: int, go: int) -> 
         raise
 
 
-def _inner(paths: Paths, recipe: Recipe, report: int, ready: int, waits: tuple[int, int], go: int, keeper: int) -> None:
+def _inner(
+    paths: Paths, recipe: Recipe, report: int, ready: int, waits: tuple[int, int], go: int, keeper: int,
+    sockets: connect.Sockets | None,
+) -> None:  # fmt: skip
     """Owner of the user namespace. Its own exit leaves pid 1 of the new pid namespace as the jail."""
     caps.become(recipe.uid, recipe.gid, keep_caps=True)
     namespaces.unshare(namespaces.NEWUSER)
@@ -201,16 +201,18 @@ def _inner(paths: Paths, recipe: Recipe, report: int, ready: int, waits: tuple[i
     namespaces.unshare(flags | (namespaces.NEWNET if recipe.network == "none" else 0))
     pid = os.fork()
     if pid == 0:
-        _child(report, lambda: _first(paths, recipe, go, keeper))
+        _child(report, lambda: _first(paths, recipe, go, keeper, sockets))
     os.write(report, f"pid {pid}\n".encode())
 
 
-def _first(paths: Paths, recipe: Recipe, go: int, keeper: int) -> None:
+def _first(paths: Paths, recipe: Recipe, go: int, keeper: int, sockets: connect.Sockets | None) -> None:
     """Pid 1, with every capability in its own user namespace and none outside; then the keeper."""
     stage.finish(paths, recipe)
     namespaces.sethostname(recipe.hostname)
     if recipe.network == "none":
         namespaces.loopback_up()
+    if sockets is not None:
+        sockets.networked()
     # a user namespace of one's own brings all capabilities back (bubblewrap#368): allow none below this one
     put(f"{stage.inside(paths)}/proc/sys/user/max_user_namespaces", "0\n")
     mount.pivot(stage.inside(paths))
@@ -219,13 +221,8 @@ def _first(paths: Paths, recipe: Recipe, go: int, keeper: int) -> None:
     os.dup2(null, 1)
     os.dup2(null, 2)
     caps.drop_all()
-    seccomp_install(recipe)  # the tenant may trace its keeper: it must not find a process with more rights there
+    seccomp.install(_filter(recipe))  # the tenant may trace its keeper: it must find no process with more rights there
     os.execve(keeper, ["keeper"], {})
-
-
-def seccomp_install(recipe: Recipe) -> None:
-    """Install the jail's program on this process (seccomp(2), SECCOMP_SET_MODE_FILTER)."""
-    seccomp.install(_filter(recipe))
 
 
 def _read(fd: int, line: bool = False) -> bytes:

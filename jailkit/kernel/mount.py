@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import os
 
+from .beneath import openat2
 from .libc import call, syscall
 
 AT_EMPTY_PATH = 0x1000
@@ -72,14 +73,45 @@ def attach(fd: int, target: str) -> None:
         os.close(fd)
 
 
+def attach_beneath(fd: int, directory: int, path: str) -> None:
+    """Attach the detached mount ``fd`` at ``path`` beneath the descriptor ``directory``, through no symbolic link, and
+    close ``fd``. For a tree that somebody else may write to: a link there would lead the mount elsewhere (LXC's
+    CVE-2015-1335, runc's CVE-2026-41579). Raise OSError: ELOOP at a link, ENOENT."""
+    try:
+        target = openat2(directory, path, os.O_PATH | os.O_NOFOLLOW, cross_mounts=True)
+        try:
+            flags = _MOVE_F_EMPTY_PATH | _MOVE_T_EMPTY_PATH
+            syscall("move_mount", fd, b"", target, b"", flags, what=f"move_mount {path}")
+        finally:
+            os.close(target)
+    finally:
+        os.close(fd)
+
+
 def tmpfs(attributes: int, **options: str) -> int:
     """A new detached tmpfs; options as in tmpfs(5) (size, nr_inodes, mode). Return its descriptor."""
-    fs = syscall("fsopen", b"tmpfs", 1, what="fsopen tmpfs")
+    return _new("tmpfs", attributes, options)
+
+
+def overlay(lower: list[str], upper: str, work: str, attributes: int) -> int:
+    """A new detached overlayfs of ``lower`` (topmost first), whose changes go to ``upper``; ``work`` is empty and on
+    the same mount. Return its descriptor. The paths: short (fsconfig(2) takes 255 bytes), without ``,`` and ``:``.
+
+    All that would tie the upper layer to this one lower is off (Documentation/filesystems/overlayfs.rst, "Changes to
+    underlying filesystems"): so an upper may later lie on another image, and reads as plain files. ``index`` above all:
+    it keeps hard links together across a change, and in our images two files of one content are one inode. Whiteouts
+    and opaque marks are trusted.* attributes, which nobody inside can set. Raise OSError."""
+    off = {"redirect_dir": "nofollow", "metacopy": "off", "index": "off", "xino": "off"}
+    return _new("overlay", attributes, {"lowerdir": ":".join(lower), "upperdir": upper, "workdir": work, **off})
+
+
+def _new(kind: str, attributes: int, options: dict[str, str]) -> int:
+    fs = syscall("fsopen", kind.encode(), 1, what=f"fsopen {kind}")
     try:
         for key, value in options.items():
-            syscall("fsconfig", fs, 1, key.encode(), value.encode(), 0, what=f"fsconfig tmpfs {key}={value}")
-        syscall("fsconfig", fs, 6, None, None, 0, what="fsconfig tmpfs create")
-        return syscall("fsmount", fs, 1, attributes, what="fsmount tmpfs")
+            syscall("fsconfig", fs, 1, key.encode(), os.fsencode(value), 0, what=f"fsconfig {kind} {key}={value}")
+        syscall("fsconfig", fs, 6, None, None, 0, what=f"fsconfig {kind} create")
+        return syscall("fsmount", fs, 1, attributes, what=f"fsmount {kind}")
     finally:
         os.close(fs)
 

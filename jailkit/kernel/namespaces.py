@@ -45,6 +45,12 @@ def write_maps(pid: int, uid: int, gid: int, base: int, size: int) -> None:
     put(f"/proc/{pid}/projid_map", f"0 {base} {size}\n")
 
 
+def write_plain_maps(pid: int, base: int, size: int) -> None:
+    """The same where nobody is mapped to itself: ids 0 to size-1 go to base and up."""
+    for name in ("uid_map", "gid_map", "projid_map"):
+        put(f"/proc/{pid}/{name}", f"0 {base} {size}\n")
+
+
 def loopback_up() -> None:
     """Set the loopback device of the current network namespace up (netdevice(7), SIOCSIFFLAGS)."""
     sock = call("socket", 2, 2 | os.O_CLOEXEC, 0)  # AF_INET, SOCK_DGRAM; the socket module costs 3 ms at a cold login

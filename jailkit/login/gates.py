@@ -6,11 +6,18 @@ import grp
 import os
 
 from ..errors import JailkitError
-from ..paths import GROUP, Paths
+from ..paths import CHROOT_GROUP, GROUP, Paths
 from . import pam, sshd, sshd_daemon
 from .sshd_config import CONFIG, FRAGMENT
 from .steps import Step
 from .text import read, write
+
+
+def _members(group: str) -> list[str]:
+    try:
+        return grp.getgrnam(group).gr_mem
+    except KeyError:
+        return []
 
 
 class Pam(Step):
@@ -81,11 +88,10 @@ class Sshd(Step):
                 "sshd has UsePAM no: the hook would never be called, and every jailed login be refused",
                 f"set 'UsePAM yes' in {CONFIG}",
             )
-        try:
-            members = grp.getgrnam(GROUP).gr_mem
-        except KeyError:
-            members = []
-        sshd.check_candidate(self._paths, sshd.fragment(self._paths), members[:12])
+        text, files = sshd.fragment(self._paths), _members(CHROOT_GROUP)
+        shells = [name for name in _members(GROUP) if name not in files]
+        sshd.check_candidate(self._paths, text, shells[:12])
+        sshd.check_candidate(self._paths, text, files[:12], chroot=True)
 
     def done(self) -> bool:
         current = os.path.isfile(FRAGMENT) and read(FRAGMENT) == sshd.fragment(self._paths)

@@ -1,6 +1,6 @@
 """The files of the host that setup writes, rendered from ``etc/*.j2``.
 
-What is put in is a path or the group's name, of plain characters only: a blank, a quote or a ``%`` would mean something
+What is put in is a path or a group's name, of plain characters only: a blank, a quote or a ``%`` would mean something
 to sshd (attacks A124), and nothing here has to quote.
 """
 
@@ -10,7 +10,8 @@ import os
 import re
 
 from ..errors import JailkitError
-from ..paths import GROUP, Paths
+from ..jail import chroot
+from ..paths import CHROOT_GROUP, GROUP, Paths
 
 _PLAIN = re.compile(r"[A-Za-z0-9/._-]+")
 
@@ -29,7 +30,10 @@ def render(paths: Paths, relative: str) -> str:
     ``invalid.shipped-template``."""
     from ..image.render import render as jinja  # strict, sandboxed, without a loader
 
-    values = {"group": GROUP, "door": paths.door, "hook": paths.hook, "keys": paths.keys, "uids": paths.uids}
+    values = {
+        "group": GROUP, "chroot_group": CHROOT_GROUP, "files": chroot.FILES, "jails": paths.run_jails,
+        "door": paths.door, "hook": paths.hook, "keys": paths.keys, "uids": paths.uids,
+    }  # fmt: skip
     for value in values.values():
         if not _PLAIN.fullmatch(value):
             raise JailkitError(

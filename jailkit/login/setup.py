@@ -35,13 +35,13 @@ class Outcome:
         return any(state in ("done", "undone") for state in self.states.values())
 
 
-def all_steps(paths: Paths, provision: Provision, scripts: dict[str, str], template: str = "shell") -> list[Step]:
+def all_steps(paths: Paths, provision: Provision, scripts: dict[str, str]) -> list[Step]:
     """In the order of applying: sshd is last, as it is the one that lets people in."""
     return [
         steps.Directories(paths, provision),
         steps.Group(provision),
         steps.Options(paths),
-        steps.Image(paths, template),
+        *(steps.Image(paths, template, verify.TEMPLATES) for template in verify.TEMPLATES),
         steps.Completion(scripts),
         user_manager.UserManager(paths),
         gates.Pam(paths),

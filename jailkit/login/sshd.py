@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import JailkitError
-from ..paths import GROUP, Paths
+from ..paths import CHROOT_GROUP, GROUP, Paths
 from . import sshd_config
 from .render import render
 from .run import run
@@ -52,14 +52,17 @@ def fragment(paths: Paths) -> str:
     return render(paths, TEMPLATE)
 
 
-def wanted(text: str) -> dict[str, str]:
-    """What ``sshd -T`` must print for a jailed user, from the text of a fragment: keyword to value."""
+def wanted(text: str, chroot: bool = False) -> dict[str, str]:
+    """What ``sshd -T`` must print for a jailed user, from the text of a fragment: keyword to value, of each the first.
+
+    chroot: for one whose jail is of that level."""
     values: dict[str, str] = {}
+    ours = True
     for _, keyword, arguments in sshd_config.parse(text):
-        if keyword == "acceptenv":
-            values[keyword] = " ".join(sorted(arguments))
-        elif keyword != "match":
-            values[keyword] = " ".join(arguments)
+        if keyword == "match":
+            ours = chroot or CHROOT_GROUP not in arguments
+        elif ours and keyword not in values:
+            values[keyword] = " ".join(sorted(arguments) if keyword == "acceptenv" else arguments)
     return values
 
 
@@ -135,14 +138,17 @@ def _places(earlier: list[Line], keyword: str) -> tuple[str, ...]:
     return tuple(line.place for line in earlier if line.keyword == keyword and line.match)
 
 
-def check_candidate(paths: Paths, text: str, users: Sequence[str]) -> None:
+def check_candidate(paths: Paths, text: str, users: Sequence[str], chroot: bool = False) -> None:
     """Try ``text`` as our fragment without installing it: a copy of sshd's configuration that reads a file with
-    ``text`` where ours stands. users: jailed ones; without any, a stand-in takes the group's place in the Match line.
+    ``text`` where ours stands. users: jailed ones, of level "chroot" or not; without any, a stand-in takes the place
+    of their groups in the Match lines.
 
     Raise ``host.sshd-config`` (sshd -t fails), ``host.sshd-overridden`` (the values would not hold)."""
-    want = wanted(text)
+    want = wanted(text, chroot)
     if not users:
-        text, users = text.replace(f"Match Group {GROUP}\n", f"Match User {_STAND_IN}\n"), [_STAND_IN]
+        for group in (GROUP, CHROOT_GROUP) if chroot else (GROUP,):
+            text = text.replace(f"Match Group {group}\n", f"Match User {_STAND_IN}\n")
+        users = [_STAND_IN]
     # /run: our directory there is not made yet at the first setup; mkdtemp makes it 0700
     with tempfile.TemporaryDirectory(prefix="jailctl-sshd-", dir="/run") as directory:
         own, config = f"{directory}/000-jailctl.conf", f"{directory}/sshd_config"

@@ -9,14 +9,14 @@ import contextlib
 import grp
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import JailkitError
 from ..image import build, store, tags
 from ..image.template import load_template
 from ..kernel.beneath import remove_tree
-from ..paths import GROUP, Paths
+from ..paths import CHROOT_GROUP, GROUP, Paths
 from .render import shipped
 from .run import run
 from .text import read, write
@@ -27,14 +27,14 @@ class Provision:
     """What setup needs of provision/, which login/ does not import: handed in by the command line.
 
     group: make the group. directories: make the directories. modes: what they are to be. jails: names of all jails.
-    add: make a jailed user (name, public key, without a password). remove: take her away again, whatever is left.
-    forget: remove the state, or return why it is kept."""
+    add: make a jailed user (name, public key, template; without a password). remove: take her away again, whatever is
+    left. forget: remove the state, or return why it is kept."""
 
     group: Callable[[], object]
     directories: Callable[[], None]
     modes: dict[str, int]
     jails: Callable[[], list[str]]
-    add: Callable[[str, str], None]
+    add: Callable[[str, str, str], None]
     remove: Callable[[str], None]
     forget: Callable[[], str]
 
@@ -76,29 +76,41 @@ class Step(ABC):
 
 class Group(Step):
     id = "group"
-    what = f"make the system group {GROUP}"
-    why = "sshd's Match block and the PAM line confine its members, and nobody else"
+    what = f"make the system groups {GROUP} and {CHROOT_GROUP}"
+    why = f"sshd and PAM confine the members of {GROUP}, and nobody else; of {CHROOT_GROUP}, to files"
 
     def __init__(self, provision: Provision) -> None:
         self._provision = provision
 
     def done(self) -> bool:
-        with contextlib.suppress(KeyError):
-            return bool(grp.getgrnam(GROUP))
-        return False
+        return all(_group(name) for name in (GROUP, CHROOT_GROUP))
+
+    def there(self) -> bool:
+        return any(_group(name) for name in (GROUP, CHROOT_GROUP))
 
     def apply(self) -> None:
         self._provision.group()
 
     def remove(self) -> str:
-        if not self.done():
-            return ""
-        if grp.getgrnam(GROUP).gr_mem:
-            return f"group {GROUP}: it has members: {', '.join(grp.getgrnam(GROUP).gr_mem)}"
-        status, _, err = run(["/usr/sbin/groupdel", GROUP])
-        if status != 0:
-            raise JailkitError("host.group", f"groupdel {GROUP} failed: {err.strip()}", f"getent group {GROUP}")
-        return ""
+        kept = []
+        for name in (CHROOT_GROUP, GROUP):
+            found = _group(name)
+            if found is None:
+                continue
+            if found.gr_mem:
+                kept.append(f"group {name}: it has members: {', '.join(found.gr_mem)}")
+                continue
+            status, _, err = run(["/usr/sbin/groupdel", name])
+            if status != 0:
+                raise JailkitError("host.group", f"groupdel {name} failed: {err.strip()}", f"getent group {name}")
+        return "; ".join(kept)
+
+
+def _group(name: str) -> grp.struct_group | None:
+    try:
+        return grp.getgrnam(name)
+    except KeyError:
+        return None
 
 
 class Directories(Step):
@@ -189,14 +201,14 @@ class Options(Step):
 
 
 class Image(Step):
-    """The image of one template."""
+    """The image of one template. others: of those that have a step of their own."""
 
     why = "a jail's root: read-only, shared by all jails of the template"
 
-    def __init__(self, paths: Paths, template: str) -> None:
+    def __init__(self, paths: Paths, template: str, others: Sequence[str] = ()) -> None:
         self.id = f"image.{template}"
         self.what = f"build the image of template {template}"
-        self._paths, self._template = paths, template
+        self._paths, self._template, self._others = paths, template, others
 
     def check(self) -> None:
         # raises what is wrong with the template, all of it at once
@@ -224,6 +236,8 @@ class Image(Step):
         with contextlib.suppress(JailkitError):
             tags.remove(self._paths, self._template)
         left = sorted(tags.all_tags(self._paths))
+        if left and set(left) <= set(self._others):
+            return ""
         if left:
             return f"kept: images {', '.join(left)} (jailctl image rm)"
         for path in store.places(self._paths):

@@ -1,7 +1,8 @@
 """A login that is tried: a user made for it, over the host's own sshd, looked at from the host's side.
 
 What the session says of itself proves nothing; what counts is what the kernel says of its processes: another root and
-other namespaces than ours, no capability, no_new_privs, and no process of that uid outside, sshd's own aside.
+other namespaces than ours, no capability, no_new_privs, and no process of that uid outside, sshd's own aside. In a
+chroot jail all are sshd's own, and the home is their root.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from .steps import Provision
 
 PREFIX = "jailctl-test-"
 """Names that begin so are ours alone."""
+FILES_ONLY = "sftp-only"
+TEMPLATES = ("shell", FILES_ONLY)
+"""What logins are tested with: a template of each level of confinement."""
 
 _SECONDS = 20.0
 _READY = b"jailctl-test-ready\n"
@@ -34,7 +38,8 @@ _KINDS = ("user", "mnt", "pid", "uts", "ipc", "cgroup")
 
 
 def login(paths: Paths, provision: Provision, progress: Callable[[str], None]) -> str:
-    """Make a user, log in in three ways, remove the user. Return where it was tried ("127.0.0.1 port 22").
+    """For each level of confinement make a user, log in in three ways, remove the user. Return where it was tried
+    ("127.0.0.1 port 22").
 
     Raise ``host.no-sshd-running``, ``host.sshd-overridden``, ``login.test-failed``."""
     require_sshd()
@@ -44,7 +49,15 @@ def login(paths: Paths, provision: Provision, progress: Callable[[str], None]) -
             "login.test-failed", f"nothing answers on {where[0]} port {where[1]}", "systemctl status ssh"
         )
     clean(provision)
-    name = user_name(PREFIX + secrets.token_hex(3))
+    for template in TEMPLATES:
+        _login(paths, provision, progress, where, template)
+    return f"{where[0]} port {where[1]}"
+
+
+def _login(
+    paths: Paths, provision: Provision, progress: Callable[[str], None], where: tuple[str, int], template: str
+) -> None:
+    name, files_only = user_name(PREFIX + secrets.token_hex(3)), template == FILES_ONLY
     progress(f"testing a login as {name}")
     with tempfile.TemporaryDirectory(prefix="jailctl-test-", dir="/run") as directory:
         key = f"{directory}/key"
@@ -54,12 +67,11 @@ def login(paths: Paths, provision: Provision, progress: Callable[[str], None]) -
         with open(f"{key}.pub", encoding="ascii") as file:
             public = file.read().strip()
         try:
-            provision.add(name, public)
-            sshd.refuse(sshd.differences([name], sshd.wanted(sshd.fragment(paths))))
-            _Test(name, key, where).run(progress)
+            provision.add(name, public, template)
+            sshd.refuse(sshd.differences([name], sshd.wanted(sshd.fragment(paths), files_only)))
+            (_FilesTest if files_only else _Test)(name, key, where).run(progress)
         finally:
             provision.remove(name)
-    return f"{where[0]} port {where[1]}"
 
 
 def require_sshd() -> None:
@@ -83,7 +95,8 @@ class _Test:
     def __init__(self, name: str, key: str, where: tuple[str, int]) -> None:
         import pwd
 
-        self._name, self._uid = name, pwd.getpwnam(name).pw_uid
+        account = pwd.getpwnam(name)
+        self._name, self._uid, self._home = name, account.pw_uid, account.pw_dir
         self._options = ["-F", "none", "-i", key, "-p", str(where[1]), "-l", name]
         for option in (
             "IdentitiesOnly=yes",
@@ -104,10 +117,16 @@ class _Test:
         with self._ssh([self._where[0], f"echo {_READY.decode().strip()}; exec cat"]) as client:
             self._expect(client, b"", _READY, "a command")
             self._require_confined("a command")
+        self._sftp(progress)
+        self._forwarding(progress)
+
+    def _sftp(self, progress: Callable[[str], None]) -> None:
         progress("testing: sftp")
         with self._ssh(["-s", self._where[0], "sftp"]) as client:
             self._expect(client, _SFTP_INIT, b"\x02", "sftp")
             self._require_confined("sftp")
+
+    def _forwarding(self, progress: Callable[[str], None]) -> None:
         progress("testing: forwarding is refused")
         with self._ssh(["-W", f"{self._where[0]}:{self._where[1]}", self._where[0]]) as client:
             assert client.stdout
@@ -164,6 +183,33 @@ class _Test:
             if keyword in settings:
                 hint = f"sshd has {keyword} {settings[keyword]}: do jailed users belong there?; {hint}"
         return JailkitError("login.test-failed", what, hint)
+
+
+class _FilesTest(_Test):
+    """Of a chroot jail: sftp works in it, and nothing else does."""
+
+    def run(self, progress: Callable[[str], None]) -> None:
+        self._sftp(progress)
+        progress("testing: a command is refused")
+        with self._ssh([self._where[0], f"echo {_READY.decode().strip()}"]) as client:
+            assert client.stdout
+            if _READY in _read(client.stdout.fileno(), _READY, 5.0):
+                raise self._failed("sshd runs a command for a user who has files only")
+        self._forwarding(progress)
+
+    def _require_confined(self, way: str) -> None:
+        pids = list(proc.of_uid(self._uid))
+        home, inside = os.stat(self._home), 0
+        for pid in pids:
+            try:
+                place, status = os.stat(f"/proc/{pid}/root/"), _status(pid)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if (place.st_dev, place.st_ino) != (home.st_dev, home.st_ino) or int(status["CapEff"], 16):
+                raise self._failed(f"{way} as {self._name} has a process, {pid}, that is not confined to {self._home}")
+            inside += 1
+        if not inside:
+            raise self._failed(f"{way} as {self._name} has no process in {self._home}")
 
 
 def _read(fd: int, until: bytes, seconds: float) -> bytes:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import JailkitError
-from ..paths import GROUP, Paths
+from ..paths import CHROOT_GROUP, GROUP, Paths
 
 USERADD = "/usr/sbin/useradd"
 USERMOD = "/usr/sbin/usermod"
@@ -158,22 +158,21 @@ def password_field(name: str) -> str | None:
 # -- changing
 
 
-def ensure_group(paths: Paths, group: str = GROUP) -> bool:
-    """Make the system group that the PAM line and sshd's Match block look at. Return False if it was there."""
-    if group_exists(group):
-        return False
-    _change(paths, [GROUPADD, "--system", "--", group])
-    return True
+def ensure_groups(paths: Paths) -> None:
+    """Make the system groups that the PAM line and sshd's Match blocks look at, where they are missing."""
+    for group in (GROUP, CHROOT_GROUP):
+        if not group_exists(group):
+            _change(paths, [GROUPADD, "--system", "--", group])
 
 
-def create(paths: Paths, name: str, uid: int, home: str) -> None:
+def create(paths: Paths, name: str, uid: int, home: str, chroot: bool) -> None:
     """Add the account with everything at once: at no instant is there one that has another shell than the door, is
     not a member of the group, or could log in without a password ("*" matches none, proftpd's and sshd's rules
     included). No home, no mail box, no subordinate ids: useradd(8)'s run out at some 9,000 users."""
     _change(
         paths,
         [USERADD, "--no-create-home", "--no-log-init", "--user-group", "--uid", str(uid), "--home-dir", home,
-         "--shell", paths.door, "--groups", GROUP, "--password", "*",
+         "--shell", paths.door, "--groups", f"{GROUP},{CHROOT_GROUP}" if chroot else GROUP, "--password", "*",
          "--key", "SUB_UID_COUNT=0", "--key", "SUB_GID_COUNT=0", "--", name],
     )  # fmt: skip
 
@@ -191,13 +190,13 @@ def set_shell(paths: Paths, name: str, shell: str) -> None:
     _change(paths, [USERMOD, "--shell", shell, "--", name])
 
 
-def join(paths: Paths, name: str) -> None:
+def join(paths: Paths, name: str, group: str = GROUP) -> None:
     """Make ``name`` a member of the group. gpasswd(1) takes users that only a directory service knows, too."""
-    _change(paths, [GPASSWD, "--add", name, GROUP])
+    _change(paths, [GPASSWD, "--add", name, group])
 
 
-def leave(paths: Paths, name: str) -> None:
-    _change(paths, [GPASSWD, "--delete", name, GROUP])
+def leave(paths: Paths, name: str, group: str = GROUP) -> None:
+    _change(paths, [GPASSWD, "--delete", name, group])
 
 
 def set_password_hash(paths: Paths, name: str, hashed: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from ..errors import JailkitError
 from ..paths import Paths
 from ..spec.config import Config
-from . import layout
 from .operations import Operation, from_data
 from .state import OpenPlan, State
 from .world import World
@@ -27,37 +25,11 @@ Boundary = Callable[[int, str], None]
 """Called at each boundary, for crash tests: number of the step from 0, and "doing" (marked, not begun), "applied"
 (done, not marked), "done", "undoing", "undone", or a name that the operation has for a point within itself."""
 
-_WAIT = 60.0
 _UNDONE = {"add": None, "mend": "present", "remove": "present"}
 
 
 def _nothing(*_: object) -> None:
     return
-
-
-@contextlib.contextmanager
-def locked(paths: Paths, name: str, seconds: float = _WAIT) -> Iterator[None]:
-    """Hold the lock of one jail; others are not concerned. It goes with the process, however that ends.
-
-    seconds: how long to wait for it. Raise ``busy.locked``."""
-    layout.ensure(paths)
-    path = f"{layout.locks(paths)}/{name}"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    end = time.monotonic() + seconds
-    try:
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    raise JailkitError(
-                        "busy.locked", f"another jailctl works on {name}", "try again when it has ended"
-                    ) from None
-                time.sleep(0.02)
-        yield
-    finally:
-        os.close(fd)
 
 
 class Applier:

@@ -119,9 +119,11 @@ class _Writer:
         status = os.fstat(fd)
         tar.addfile(self._info(name, status, tarfile.DIRTYPE))
         mode = stat.S_IMODE(status.st_mode)
-        os.fchmod(fd, mode | 0o700)
+        if status.st_uid == self._uid:  # that of a chroot jail is root's
+            os.fchmod(fd, mode | 0o700)
         stack: list[tuple[int, str, Iterator[str], int | None]] = []
-        stack.append((os.dup(fd), name, iter(sorted(os.listdir(fd))), mode))
+        restore = mode if status.st_uid == self._uid else None
+        stack.append((os.dup(fd), name, iter(sorted(os.listdir(fd))), restore))
         try:
             while stack:
                 parent, base, entries, restore = stack[-1]

@@ -12,7 +12,8 @@ from typing import Any
 @dataclass(frozen=True)
 class Account:
     """groups: names of all groups. sharing: other accounts with the same uid. home_of: other accounts whose home is
-    the same, above or below. processes: pids with that uid. password: "set", "locked", "empty" or "unknown"."""
+    the same, above or below. processes: pids with that uid. password: "set", "locked", "empty" or "unknown". member,
+    chroot: of group jailed, of group jailed-chroot."""
 
     uid: int
     gid: int
@@ -21,6 +22,7 @@ class Account:
     shell: str = ""
     local: bool = True
     member: bool = False
+    chroot: bool = False
     groups: tuple[str, ...] = ()
     sharing: tuple[str, ...] = ()
     home_of: tuple[str, ...] = ()
@@ -37,6 +39,7 @@ class Home:
     path: str
     kind: str = ""
     uid: int = -1
+    gid: int = -1
     mode: int = 0
     unsafe: str = ""
 
@@ -53,6 +56,7 @@ class Managed:
     old_shell: str = ""
     was_member: bool = False
     applied: bool = True
+    level: str = "namespaces"
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,18 @@ class Facts:
 
     @property
     def confined(self) -> bool:
-        """Member of the group, with the door as its shell."""
-        return self.account is not None and self.account.member and self.door_is_shell
+        """Member of the groups of its level, with the door as its shell."""
+        account, chroot = self.account, self.managed is not None and self.managed.level == "chroot"
+        return account is not None and account.member and account.chroot == chroot and self.door_is_shell
+
+    @property
+    def home_is_own(self) -> bool:
+        """The directory at the jail's home is the one that was made for it, or taken with the account: her uid's; in a
+        chroot jail root's, with a group that nobody else ever had."""
+        row, home = self.managed, self.home
+        if row is None or home is None:
+            return False
+        return (home.uid, home.gid) == (0, row.gid) if row.level == "chroot" else home.uid == row.uid
 
     def data(self) -> dict[str, Any]:
         """As JSON data."""

@@ -7,8 +7,10 @@ import os
 import stat
 
 from ..errors import JailkitError
+from ..jail import chroot
 from ..kernel.beneath import Tree, require_root_owned_chain
 from . import files
+from .state import Row
 
 _MODE = 0o700
 _LIMIT = 16 << 20
@@ -28,6 +30,18 @@ def build(temporary: str, skel: str, uid: int, gid: int) -> None:
                 _copy(source.fd, tree, "", uid, gid, _DEPTH)
         os.fchown(tree.fd, uid, gid)
         os.fchmod(tree.fd, _MODE)
+        os.fsync(tree.fd)
+
+
+def build_chroot(temporary: str, uid: int, gid: int) -> None:
+    """Make ``temporary`` the root of a chroot jail (jail/chroot.py), which is root's, with the directory that is the
+    user's; nobody gets in until it is done."""
+    require_root_owned_chain(os.path.dirname(temporary))
+    os.mkdir(temporary, 0o700)
+    with Tree(temporary) as tree:
+        tree.mkdir(chroot.FILES, chroot.FILES_MODE, uid, gid)
+        os.fchown(tree.fd, 0, gid)
+        os.fchmod(tree.fd, chroot.MODE)
         os.fsync(tree.fd)
 
 
@@ -60,8 +74,14 @@ def publish(temporary: str, home: str) -> None:
     files.sync(os.path.dirname(home))
 
 
-def open_own(home: str, uid: int) -> int | None:
-    """Descriptor of the home of ``uid``, or None if it is gone. Raise ``unsafe.path``, ``unsafe.home-owner``."""
+def is_own(status: os.stat_result, row: Row) -> bool:
+    """Whether the directory is the home of that jail: the uid's that was nobody's before; in a chroot jail root's, with
+    the group that was nobody's before."""
+    return (status.st_uid, status.st_gid) == (0, row.gid) if row.level == "chroot" else status.st_uid == row.uid
+
+
+def open_own(home: str, row: Row) -> int | None:
+    """Descriptor of the jail's home, or None if it is gone. Raise ``unsafe.path``, ``unsafe.home-owner``."""
     require_root_owned_chain(os.path.dirname(home))
     try:
         fd = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -69,20 +89,20 @@ def open_own(home: str, uid: int) -> int | None:
         return None
     except OSError as error:
         raise JailkitError("unsafe.home-owner", f"{home}: {error.strerror}", f"ls -ld {home}") from None
-    owner = os.fstat(fd).st_uid
-    if owner != uid:
+    status = os.fstat(fd)
+    if not is_own(status, row):
         os.close(fd)
         raise JailkitError(
             "unsafe.home-owner",
-            f"{home} belongs to uid {owner}, not to the jail's {uid}",
+            f"{home} belongs to uid {status.st_uid}, gid {status.st_gid}, and not to this jail",
             "--keep-home leaves it alone",
         )
     return fd
 
 
-def seal(home: str, uid: int) -> None:
+def seal(home: str, row: Row) -> None:
     """Make a kept home root's, 0700: nobody who ever gets the uid, from whatever tool, gets what was left there."""
-    fd = open_own(home, uid)
+    fd = open_own(home, row)
     if fd is None:
         return
     try:

@@ -21,8 +21,9 @@ from ..spec.config import Config
 from ..spec.jail import JailSpec
 from . import archive as archives
 from . import inspect, keys, layout, passwords, plan, refuse, resolve
-from .apply import Applier, Boundary, Progress, locked, past_return
+from .apply import Applier, Boundary, Progress, past_return
 from .info import JailInfo, info
+from .lock import locked
 from .operations import KeepHome, Operation, WriteArchive, from_data
 from .state import OpenPlan, Row, State
 
@@ -129,7 +130,7 @@ class Host:
         row = self._row(spec.user)
         facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password)
         made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
-        return Plan(made.name, made.kind, made.operations, made.warnings, request=request)
+        return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
 
     @staticmethod
     def _judged_before(opened: OpenPlan, request: _Add | _Remove | None) -> None:
@@ -269,4 +270,4 @@ def _resumed(opened: OpenPlan, request: _Add | _Remove, back: bool) -> Plan:
     warning = (
         f"an earlier '{opened.kind}' of {opened.name} was interrupted; it is {'undone' if back else 'finished'} first"
     )
-    return Plan(opened.name, kind, tuple(reversed(steps) if back else steps), (warning,), True, request)
+    return Plan(opened.name, kind, tuple(reversed(steps) if back else steps), (warning,), True, request=request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -62,7 +63,11 @@ class Pruned:
 
 def all_images(paths: Paths) -> list[Image]:
     """Every image, the youngest first. Reads each manifest, the records of running jails and the recipes of all."""
-    found = [_image(paths, digest, *_references(paths)) for digest in store.digests(paths)]
+    references = _references(paths)
+    found = []
+    for digest in store.digests(paths):
+        with contextlib.suppress(FileNotFoundError):  # pruned since
+            found.append(_image(paths, digest, *references))
     return sorted(found, key=lambda image: (-image.made, image.digest))
 
 
@@ -197,19 +202,24 @@ def _links(paths: Paths, digests: Sequence[str]) -> Counter[str]:
 def _remove(paths: Paths, digest: str, everything: bool) -> bool:
     """Take one image away unless somebody holds it or has come to use it: jail/images.py holds the image that a jail
     starts from until the jail's record says so."""
-    fd = os.open(paths.image(digest), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = os.open(paths.image(digest), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False  # by another prune
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if digest not in store.digests(paths):
+            return False
         if _kept(one(paths, digest), everything):
             return False
-        gone = f"{paths.images}/{scratch.GONE}{digest}"
+        gone = f"{paths.images}/{scratch.GONE}{digest}-{os.urandom(4).hex()}"
         os.rename(paths.image(digest), gone)
+        remove_tree(gone)  # still locked, so that no other run cleans up what is being removed
+        return True
     except BlockingIOError:
         return False
     finally:
         os.close(fd)
-    remove_tree(gone)
-    return True
 
 
 # -- update and rollback
@@ -235,13 +245,24 @@ Log = Callable[[str], None]
 def update(paths: Paths, template: str, cache_too: bool = True, log: Log | None = None) -> Update:
     """Build the image of ``template``, try its smoke tests in a throw-away jail of it, and only then let the tag name
     it: all its dormant jails start from it from then on, in the time of one rename(2); a running jail keeps its root
-    until it stops. Raise as build.build, ``image.smoke``."""
+    until it stops. Raise as build.build and build.smoke."""
     made = build.build(paths, template, cache_too, log)
-    before = tags.current(paths, template)
+    try:
+        with tags.held(paths, made.digest):
+            return _switched(paths, made, log)
+    except JailkitError as error:
+        if error.code != "missing.image":
+            raise
+    made = build.build(paths, template, cache_too, log)  # a prune came between; its layers are in the cache
+    return _switched(paths, made, log)
+
+
+def _switched(paths: Paths, made: build.Built, log: Log | None) -> Update:
+    before = tags.current(paths, made.template)
     if made.digest != before:
         build.smoke(paths, made.digest, log or (lambda line: None))
-    tags.move(paths, template, made.digest, "update", made.inputs)
-    return Update(template, made.digest, before, made.digest != before, made)
+    tags.move(paths, made.template, made.digest, "update", made.inputs)
+    return Update(made.template, made.digest, before, made.digest != before, made)
 
 
 def rollback(paths: Paths, reference: str, to: str | None = None, dry_run: bool = False) -> Update:

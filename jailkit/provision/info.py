@@ -19,8 +19,10 @@ from .state import Row
 class JailInfo:
     """state: "running", "dormant", "disabled", "adding" or "removing" (begun, not ended), "broken" (problem says why).
 
-    base: first id of the jail's own range. image: digest. linger: seconds, None for ever. keys: how many may log in.
-    sessions: open ones. created: seconds since the epoch."""
+    base: first id of the jail's own range. image: digest of what it starts from; running_image: of what it runs in,
+    None where it does not run. linger: seconds, None for ever. keys: how many may log in. sessions: open ones.
+    created: seconds since the epoch. level: "namespaces", or "chroot" for files only, where host name, shell and
+    network are ""."""
 
     name: str
     state: str
@@ -29,6 +31,7 @@ class JailInfo:
     base: int
     template: str
     image: str
+    running_image: str | None
     home: str
     hostname: str
     shell: str
@@ -39,6 +42,7 @@ class JailInfo:
     sessions: int
     created: int
     problem: str = ""
+    level: str = "namespaces"
 
     def data(self) -> dict[str, Any]:
         return asdict(self)
@@ -52,13 +56,15 @@ def info(paths: Paths, row: Row) -> JailInfo:
         made = recipes.load(paths, row.name)
     except JailkitError as error:
         problem = error.message
-    state = _state(paths, row, made, problem)
+    record = runtime.running(paths, row.uid)
+    state = _state(row, made, problem, record is not None)
     image = ""
     if made is not None:
         try:
             image = recipes.image(paths, made)
         except JailkitError as error:
             state, problem = ("broken" if state == "dormant" else state), error.message
+    shown = None if row.level == "chroot" else made
     return JailInfo(
         name=row.name,
         state=state,
@@ -67,27 +73,29 @@ def info(paths: Paths, row: Row) -> JailInfo:
         base=row.base,
         template=str(row.spec.get("template", "")),
         image=image,
+        running_image=record.image if record else None,
         home=row.home,
-        hostname=made.hostname if made else "",
-        shell=made.shell if made else "",
-        network=made.network if made else "",
+        hostname=shown.hostname if shown else "",
+        shell=shown.shell if shown else "",
+        network=shown.network if shown else "",
         linger=made.linger if made else 0,
         existing=row.existing,
         keys=len(row.spec.get("keys", ())),
         sessions=_sessions(paths, row.uid),
         created=row.created,
         problem=problem if state == "broken" else made.disabled if made else "",
+        level=row.level,
     )
 
 
-def _state(paths: Paths, row: Row, made: recipes.Recipe | None, problem: str) -> str:
+def _state(row: Row, made: recipes.Recipe | None, problem: str, running: bool) -> str:
     if row.phase != "present":
         return row.phase
     if problem:
         return "broken"
     if made is not None and made.disabled:
         return "disabled"
-    return "running" if runtime.running(paths, row.uid) else "dormant"
+    return "running" if running else "dormant"
 
 
 def _sessions(paths: Paths, uid: int) -> int:

@@ -11,7 +11,7 @@ from ..image import store
 from ..image.template import Template
 from ..kernel import proc
 from ..kernel.beneath import require_root_owned_chain
-from ..paths import Paths
+from ..paths import CHROOT_GROUP, Paths
 from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
@@ -45,7 +45,7 @@ def for_add(
         image=image,
         files=_files(paths, row, spec, template, image),
         keys=_keys(paths, spec),
-        shell=_shell(paths, template, spec, image),
+        shell=template.spec.level == "chroot" or _shell(paths, template, spec, image),
         password=None if password is None else passwords.matches(password, accounts.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
@@ -73,7 +73,9 @@ def _managed(row: Row | None, spec: JailSpec | None = None) -> Managed | None:
     if row is None:
         return None
     applied = spec is None or row.spec == spec.model_dump()
-    return Managed(row.uid, row.gid, row.phase, row.existing, row.home, row.old_shell, row.was_member, applied)
+    return Managed(
+        row.uid, row.gid, row.phase, row.existing, row.home, row.old_shell, row.was_member, applied, row.level
+    )
 
 
 def _spec(paths: Paths, name: str) -> tuple[dict[str, object] | None, bool]:
@@ -99,6 +101,7 @@ def _account(entry: accounts.Entry, foreign: bool) -> Account:
         shell=entry.shell,
         local=entry.local,
         member=accounts.is_member(entry.name),
+        chroot=accounts.is_member(entry.name, CHROOT_GROUP),
         groups=tuple(accounts.groups_of(entry.name, entry.gid)),
         sharing=tuple(sorted(other.pw_name for other in others if other.pw_uid == entry.uid)),
         home_of=tuple(sorted(other.pw_name for other in others if _overlap(entry.home, other.pw_dir))[:_SHOWN]),
@@ -126,7 +129,7 @@ def _home(path: str) -> Home:
     except (FileNotFoundError, NotADirectoryError):
         return Home(path, unsafe=unsafe)
     kind = "directory" if stat.S_ISDIR(status.st_mode) else "link" if stat.S_ISLNK(status.st_mode) else "other"
-    return Home(path, kind, status.st_uid, stat.S_IMODE(status.st_mode), unsafe)
+    return Home(path, kind, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), unsafe)
 
 
 def _files(paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None) -> str:

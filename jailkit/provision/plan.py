@@ -59,13 +59,14 @@ class Plan:
     """What is to be done to one jail, in order. kind: "add", "mend" or "remove". No operations: nothing is to be done.
 
     warnings: sentences for the administrator. resumes: these are the steps that an interrupted plan has left; when
-    they are done, what was asked for is planned anew."""
+    they are done, what was asked for is planned anew. level: of confinement of the jail that is to be."""
 
     name: str
     kind: str
     operations: tuple[Operation, ...]
     warnings: tuple[str, ...] = ()
     resumes: bool = False
+    level: str = "namespaces"
 
     def data(self) -> dict[str, Any]:
         """For people and ``--json``: no secrets."""
@@ -83,18 +84,18 @@ def plan_add(spec: JailSpec, template: TemplateSpec, config: Config, facts: Fact
     ``conflict.differs`` for a jail that is there and is another one."""
     refuse.always(spec, template, config, facts)
     if facts.managed is not None:
-        return _mend(spec, facts, hashed)
+        return _mend(spec, template, facts, hashed)
     if spec.existing:
         refuse.existing(spec, template, config, facts)
         return _take(spec, facts, hashed)
     refuse.new(spec, template, facts)
-    return _new(spec, facts, hashed)
+    return _new(spec, template.level, facts, hashed)
 
 
-def _new(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
+def _new(spec: JailSpec, level: str, facts: Facts, hashed: str | None) -> Plan:
     assert facts.home is not None
     home, data = facts.home.path, spec.model_dump()
-    plan: list[Operation] = [Reserve(f"{spec.user} is new", home=home, spec=data)]
+    plan: list[Operation] = [Reserve(f"{spec.user} is new", home=home, spec=data, level=level)]
     plan += _image(spec, facts)
     plan.append(JailFiles(f"the jail is made from template {spec.template}", spec=data))
     plan += _keys(spec, facts)
@@ -105,7 +106,7 @@ def _new(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
     plan.append(WriteSpec("it says what this jail should be", spec=data))
     plan.append(Enable("everything is there"))
     warnings = [] if spec.keys or hashed else ["there is no way to log in yet: give --key FILE or --password-stdin"]
-    return Plan(spec.user, "add", tuple(plan), tuple(warnings))
+    return Plan(spec.user, "add", tuple(plan), tuple(warnings), level=level)
 
 
 def _take(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
@@ -143,9 +144,9 @@ def _image(spec: JailSpec, facts: Facts) -> list[Operation]:
     return [] if facts.image else [BuildImage(f"template {spec.template} has no image", template=spec.template)]
 
 
-def _mend(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
+def _mend(spec: JailSpec, template: TemplateSpec, facts: Facts, hashed: str | None) -> Plan:
     """The jail is there. What differs from the spec on the disk is a conflict; what has drifted from it is mended."""
-    refuse.managed(spec, facts)
+    refuse.managed(spec, template, facts)
     assert facts.account is not None
     assert facts.managed is not None
     if facts.spec is not None:
@@ -163,13 +164,13 @@ def _mend(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
     if facts.home is not None and not facts.home.kind and not facts.managed.existing:
         plan.append(MakeHome("it is missing", home=facts.home.path, fresh=False))
     if not facts.confined:
-        plan.append(Confine("its shell or its group was changed", fresh=False))
+        plan.append(Confine("its shell or its groups were changed", fresh=False))
     if hashed is not None and facts.password is False and facts.account.password == "locked":
         plan.append(SetPassword("it has none", hashed=hashed))
     if not facts.marked or not facts.managed.applied:
         why = "it was removed" if facts.spec is None else "it has changed" if facts.marked else "its mark is missing"
         plan.append(WriteSpec(why, spec=data, fresh=False))
-    return Plan(spec.user, "mend", tuple(plan), tuple(warnings))
+    return Plan(spec.user, "mend", tuple(plan), tuple(warnings), level=template.level)
 
 
 def _require_same(have: JailSpec, want: JailSpec, facts: Facts) -> None:
@@ -224,8 +225,8 @@ def _remove_account(facts: Facts, keep_home: bool, warnings: list[str]) -> list[
     assert managed is not None
     assert home is not None
     plan: list[Operation] = []
-    if home.kind and home.uid != managed.uid:
-        warnings.append(f"{home.path} belongs to uid {home.uid}, not to this jail: left as it is")
+    if home.kind and not facts.home_is_own:
+        warnings.append(f"{home.path} belongs to uid {home.uid}, gid {home.gid}, not to this jail: left as it is")
     elif home.kind and keep_home:
         plan.append(KeepHome("--keep-home", home=home.path))
     elif home.kind:

@@ -13,7 +13,7 @@ _NOBODY = (65534, 65535, 2**32 - 2, 2**32 - 1)
 
 
 def always(spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts) -> None:
-    """Raise ``missing.door``, ``conflict.never-touch``, ``missing.shell``."""
+    """Raise ``missing.door``, ``conflict.never-touch``, ``missing.shell``, ``invalid.setting``."""
     if not facts.door:
         raise JailkitError("missing.door", "the door is not installed", "run ./install again")
     if spec.user in config.never_touch:
@@ -27,6 +27,12 @@ def always(spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts)
             f"the jail would have no {shell}",
             f"{'install it on the host' if template.binds else 'add it to the template'}, or --set shell=...",
         )
+    idle = [key for key in ("hostname", "shell", "network") if getattr(spec, key) is not None]
+    if template.level == "chroot" and idle:
+        raise JailkitError(
+            "invalid.setting", f"{idle[0]} means nothing in a jail of template {template.name}: it has files only",
+            f"leave {idle[0]} out, or use a template with a shell",
+        )  # fmt: skip
 
 
 def new(spec: JailSpec, template: TemplateSpec, facts: Facts) -> None:
@@ -95,6 +101,12 @@ def existing(spec: JailSpec, template: TemplateSpec, config: Config, facts: Fact
         )  # fmt: skip
     if account.password == "empty":
         raise JailkitError("unsafe.empty-password", f"{spec.user} has an empty password", f"passwd {spec.user}")
+    if template.level == "chroot":
+        raise JailkitError(
+            "conflict.level",
+            f"{spec.user} has a home of her own, and sshd takes only a directory of root's for a chroot",
+            f"add a new user with template {template.name} and copy the files, or use a template with a shell",
+        )
     _spec_on_disk(spec, facts)
     _existing_home(spec, template, facts, account)
     _existing_shell(spec, facts, account)
@@ -143,7 +155,7 @@ def _existing_shell(spec: JailSpec, facts: Facts, account: Account) -> None:
         )  # fmt: skip
 
 
-def managed(spec: JailSpec, facts: Facts) -> None:
+def managed(spec: JailSpec, template: TemplateSpec, facts: Facts) -> None:
     """What stands in the way of mending a jail that is ours."""
     row, account = facts.managed, facts.account
     assert row is not None
@@ -154,6 +166,13 @@ def managed(spec: JailSpec, facts: Facts) -> None:
             "conflict.unchangeable", f"the home of {spec.user} ({row.home}) and who made the account stay",
             f"jailctl remove-user {spec.user}, then add it again",
         )  # fmt: skip
+    if template.level != row.level:
+        raise JailkitError(
+            "conflict.level",
+            f"{spec.user} has a jail of level {row.level}, template {template.name} is of level {template.level}: "
+            "the home would be another one",
+            f"jailctl remove-user {spec.user} --archive FILE, add it again, and put the files back",
+        )
     if account is None or account.uid != row.uid:
         what = "is gone" if account is None else f"has uid {account.uid} now, not {row.uid}"
         raise JailkitError(
@@ -188,16 +207,16 @@ def remove(name: str, facts: Facts, keep_home: bool, archive: str | None) -> Non
         raise JailkitError(
             "busy.mounted", f"something is mounted at {inside[0]}", f"umount {inside[0]}, then try again{other}"
         )
-    if archive is not None and (home.kind != "directory" or home.uid != row.uid):
+    if archive is not None and (home.kind != "directory" or not facts.home_is_own):
         raise JailkitError("missing.home", f"{home.path} is not a home of {name}", "leave --archive out")
-    if home.kind in ("link", "other") and home.uid == row.uid:
+    if home.kind in ("link", "other") and facts.home_is_own:
         raise JailkitError("unsafe.home", f"{home.path} is not a directory any more", f"ls -ld {home.path}")
 
 
 def deletes_home(facts: Facts, keep_home: bool) -> bool:
     """Whether removing this jail would delete the home: it was made with the account, and is the user's still."""
-    row, home = facts.managed, facts.home
-    return row is not None and home is not None and not (row.existing or keep_home) and home.uid == row.uid
+    row = facts.managed
+    return row is not None and not (row.existing or keep_home) and facts.home_is_own
 
 
 def _within(point: str, directory: str) -> bool:

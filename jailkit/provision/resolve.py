@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..errors import JailkitError
-from ..image import store, tags
+from ..image import render, store, tags
 from ..image.template import Template, jail_entries, load_template
 from ..jail import recipe as recipes
 from ..jail.recipe import Recipe
@@ -13,12 +13,12 @@ from ..paths import Paths
 from ..spec.config import Config
 from ..spec.fields import linger_seconds
 from ..spec.jail import JailSpec
-from . import accounts, files
+from . import accounts, files, layers
 from .state import Row
 
 SETTING_UP = "being set up"
 REMOVING = "being removed"
-_DNS = ("nameserver", "search", "domain", "options", "sortlist")
+_RELAY = "nameserver 127.0.0.1"
 
 
 def template(paths: Paths, reference: str) -> tuple[Template, str | None]:
@@ -63,20 +63,24 @@ def recipe(spec: JailSpec, template: Template, ids: tuple[int, int, int], home: 
 
 
 def jail_files(template: Template, made: Recipe, gecos: str, group: str, resolv_conf: str) -> dict[str, bytes]:
-    """The jail's own ``/etc`` files by name. resolv_conf: the host's; a jail with a network sees its servers."""
+    """The jail's own ``/etc`` files by name. resolv_conf: the host's; see :func:`dns_lines`."""
     user: dict[str, object] = {
         "name": made.user, "uid": made.uid, "gid": made.gid, "group": group, "gecos": _plain(gecos), "home": made.home,
         "shell": made.shell,
     }  # fmt: skip
     jail: dict[str, object] = {"hostname": made.hostname, "network": made.network}
-    dns = dns_lines(resolv_conf) if made.network == "host" else []
-    return jail_entries(template, user, jail, dns)
+    return jail_entries(template, user, jail, dns_lines(made, resolv_conf))
 
 
-def dns_lines(resolv_conf: str) -> list[str]:
-    """The lines of resolv.conf(5) that mean something."""
-    lines = (" ".join(line.split()) for line in resolv_conf.splitlines())
-    return [line for line in lines if line.partition(" ")[0] in _DNS and line.isprintable()]
+def dns_lines(made: Recipe, resolv_conf: str) -> list[str]:
+    """The lines of resolv.conf(5) that mean something for the jail: with the host's network the host's; with the
+    connector ``dns`` the relay's address in place of the servers'; else none."""
+    found = render.dns_lines(resolv_conf)
+    if made.network == "host":
+        return found
+    if "dns" not in made.connectors:
+        return []
+    return [_RELAY, *(line for line in found if not line.startswith(("nameserver ", "sortlist ")))]
 
 
 def _plain(gecos: str) -> str:
@@ -91,7 +95,7 @@ def wanted(
     made = recipe(spec, template, ids, home, recipes.world(paths, image))
     account = accounts.find(spec.user)
     group = accounts.group_name(ids[1]) or spec.user
-    text = _read_text("/etc/resolv.conf") if made.network == "host" else ""
+    text = _read_text("/etc/resolv.conf") if made.network == "host" or "dns" in made.connectors else ""
     content = jail_files(template, made, account.gecos if account else "", group, text)
     made = made.but(files=sorted(name for name, data in content.items() if data))
     return made, content
@@ -118,18 +122,31 @@ def write(paths: Paths, made: Recipe, content: dict[str, bytes]) -> None:
         files.write(f"{top}/etc/{name}", data, 0o644)
     for name in set(os.listdir(f"{top}/etc")) - set(content):
         os.unlink(f"{top}/etc/{name}")
+    if made.mode == "overlay" and _mode(paths, made.user) != "overlay":
+        layers.make(paths, made.user, made.base)  # later, where it is missing, something is wrong: a start says so
     recipes.save(paths, made)
     files.sync(top)
 
 
+def _mode(paths: Paths, name: str) -> str:
+    try:
+        return recipes.load(paths, name).mode
+    except JailkitError:
+        return ""
+
+
 def refresh(paths: Paths, row: Row) -> None:
-    """Recipe and files of the jail of ``row`` for the image that is current. Raise ``missing.image``."""
+    """Recipe and files of the jail of ``row`` for the image that is current. Raise ``missing.image``,
+    ``conflict.level``."""
     spec = JailSpec.model_validate(row.spec)
     have = recipes.load(paths, row.name)
     image = recipes.image(paths, have.but(template=spec.template))
-    made, content = wanted(
-        paths, store.template(paths, image), spec, (row.uid, row.gid, row.base), row.home, image
-    )
+    made, content = wanted(paths, store.template(paths, image), spec, (row.uid, row.gid, row.base), row.home, image)
+    if made.level != row.level:
+        raise JailkitError(
+            "conflict.level", f"template {spec.template} is of level {made.level} now, the jail of {row.name} is not",
+            f"give the template its level {row.level} back, or remove and add {row.name}",
+        )  # fmt: skip
     write(paths, made.but(disabled=have.disabled), content)
 
 

@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS jails (
     home TEXT NOT NULL,
     image TEXT NOT NULL,
     spec TEXT NOT NULL,
-    created INTEGER NOT NULL
+    created INTEGER NOT NULL,
+    level TEXT NOT NULL DEFAULT 'namespaces'
 ) STRICT;
 CREATE TABLE IF NOT EXISTS given (
     base INTEGER PRIMARY KEY,
@@ -53,13 +54,14 @@ CREATE TABLE IF NOT EXISTS steps (
     PRIMARY KEY (plan, number)
 ) STRICT;
 """
-_COLUMNS = "name, uid, gid, base, phase, existing, old_shell, was_member, home, image, spec, created"
+_COLUMNS = "name, uid, gid, base, phase, existing, old_shell, was_member, home, image, spec, created, level"
 
 
 @dataclass(frozen=True)
 class Row:
     """What was applied to one jail. phase: "adding", "present", "removing". spec: of the last plan (JSON of JailSpec).
-    old_shell, was_member: what an ``existing`` account is given back. created: seconds since the epoch."""
+    old_shell, was_member: what an ``existing`` account is given back. created: seconds since the epoch. level: of
+    confinement, which says what the home is; it stays as it is."""
 
     name: str
     uid: int
@@ -73,6 +75,7 @@ class Row:
     image: str
     spec: dict[str, Any]
     created: int
+    level: str = "namespaces"
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,9 @@ class State:
         self._db.execute("PRAGMA secure_delete = ON")  # a step may hold a password's hash
         if self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'steps'").fetchone()[0] == 0:
             self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        with self._transaction() as db:  # of two at once, the second finds it
+            if "level" not in {column[1] for column in db.execute("PRAGMA table_info(jails)")}:
+                db.execute("ALTER TABLE jails ADD COLUMN level TEXT NOT NULL DEFAULT 'namespaces'")
 
     def close(self) -> None:
         self._db.close()
@@ -172,8 +178,9 @@ class State:
                 (new_base, given_uid, row.name, row.created),
             )
             values = (row.name, new_uid, new_gid, new_base, row.phase, int(row.existing), row.old_shell,
-                      int(row.was_member), row.home, row.image, json.dumps(row.spec), row.created)  # fmt: skip
-            db.execute(f"INSERT INTO jails ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+                      int(row.was_member), row.home, row.image, json.dumps(row.spec), row.created,
+                      row.level)  # fmt: skip
+            db.execute(f"INSERT INTO jails ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         found = self.get(row.name)
         assert found is not None
         return found
@@ -246,7 +253,8 @@ class State:
 
 
 def _row(found: tuple[Any, ...]) -> Row:
-    name, uid, gid, base, phase, existing, old_shell, was_member, home, image, spec, created = found
+    name, uid, gid, base, phase, existing, old_shell, was_member, home, image, spec, created, level = found
     return Row(
-        name, uid, gid, base, phase, bool(existing), old_shell, bool(was_member), home, image, json.loads(spec), created
-    )
+        name, uid, gid, base, phase, bool(existing), old_shell, bool(was_member), home, image, json.loads(spec),
+        created, level,
+    )  # fmt: skip

@@ -100,15 +100,22 @@ def _services(items: list[str]) -> list[str]:
     return items
 
 
+def _shown(pattern: str) -> WithJsonSchema:
+    """For editors: near enough to mark a mistake while it is typed."""
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
 UserName = Annotated[str, AfterValidator(_checked(names.user_name))]
-TemplateName = Annotated[str, AfterValidator(_checked(names.template_name))]
+TemplateName = Annotated[
+    str, AfterValidator(_checked(names.template_name)), _shown("^[a-z]([a-z0-9-]{0,46}[a-z0-9])?$")
+]
 ImageReference = Annotated[str, AfterValidator(_checked(names.image_reference))]
 HostName = Annotated[str, AfterValidator(_checked(names.host_name))]
-PlainPath = Annotated[str, AfterValidator(plain_path)]
-Program = Annotated[str, AfterValidator(_program)]
+PlainPath = Annotated[str, AfterValidator(plain_path), _shown("^/[A-Za-z0-9._@+/-]*$")]
+Program = Annotated[str, AfterValidator(_program), _shown("^/[A-Za-z0-9._@+/-]*$")]
 Home = Annotated[str, AfterValidator(_home)]
 SearchPath = Annotated[str, AfterValidator(_search_path)]
-Size = Annotated[str, AfterValidator(_size)]
+Size = Annotated[str, AfterValidator(_size), _shown("^[1-9][0-9]{0,6}[KMG]$")]
 Services = Annotated[list[str], AfterValidator(_services)]
 Network = Literal["none", "host"]
 Level = Literal["namespaces", "chroot"]

@@ -7,19 +7,18 @@ import difflib
 import os
 import stat
 import tomllib
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ..errors import InvalidFile, JailkitError
 from ..kernel.beneath import require_root_owned_chain
-from ..names import template_name, user_name
+from ..names import user_name
 from ..paths import Paths
 from .config import Config
 from .fields import Model
 from .jail import MARK, JailSpec
-from .template import TemplateSpec
 
 _LIMIT = 1 << 20
 M = TypeVar("M", bound=Model)
@@ -69,39 +68,6 @@ def jail_spec(paths: Paths, name: str) -> tuple[JailSpec, bool]:
     return spec, text.partition("\n")[0].strip() == MARK
 
 
-def template_directory(paths: Paths, name: str) -> str:
-    """Where template ``name`` lies: the administrator's own come before the shipped. Raise ``missing.template``."""
-    template_name(name)
-    for base in (paths.templates, shipped_templates(paths)):
-        if os.path.lexists(f"{base}/{name}/template.toml"):
-            return f"{base}/{name}"
-    known = template_names(paths)
-    hint = f"there are: {', '.join(known)}" if known else "run ./install again"
-    raise JailkitError("missing.template", f"there is no template {name!r}", hint)
-
-
-def shipped_templates(paths: Paths) -> str:
-    return f"{paths.opt}/templates"
-
-
-def template_names(paths: Paths) -> list[str]:
-    """Of all templates, the administrator's own and the shipped, sorted."""
-    names: set[str] = set()
-    for base in (paths.templates, shipped_templates(paths)):
-        if os.path.isdir(base):
-            names.update(entry for entry in os.listdir(base) if os.path.isfile(f"{base}/{entry}/template.toml"))
-    return sorted(names)
-
-
-def template_spec(paths: Paths, name: str) -> TemplateSpec:
-    """Raise ``missing.template``, ``invalid.template`` (every error at once), ``unsafe.path``."""
-    path = f"{template_directory(paths, name)}/template.toml"
-    spec = parse(TemplateSpec, _text(read_trusted(path), path, "invalid.template"), path, "invalid.template")
-    if spec.name != name:
-        raise InvalidFile("invalid.template", path, [("name", f"is {spec.name!r}, but the folder is called {name!r}")])
-    return spec
-
-
 def config(paths: Paths) -> Config:
     """The options; defaults where there is no file. Raise ``invalid.config``, ``unsafe.path``."""
     try:
@@ -118,13 +84,17 @@ def _text(data: bytes, path: str, code: str) -> str:
         raise InvalidFile(code, path, [("", f"is not UTF-8 at byte {error.start}")]) from None
 
 
-def parse(model: type[M], text: str, file: str, code: str) -> M:
-    """``text`` (TOML) as ``model``. Raise InvalidFile with ``code`` and all errors; ``file`` is their source."""
+def table(data: bytes, file: str, code: str) -> dict[str, Any]:
+    """``data`` (TOML) as it stands there. Raise InvalidFile with ``code``; ``file`` is the source of ``data``."""
     try:
-        data = tomllib.loads(text)
+        return tomllib.loads(_text(data, file, code))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidFile(code, file, [("", f"is not TOML: {error}")]) from None
-    return validate(model, data, file, code)
+
+
+def parse(model: type[M], text: str, file: str, code: str) -> M:
+    """``text`` (TOML) as ``model``. Raise InvalidFile with ``code`` and all errors; ``file`` is their source."""
+    return validate(model, table(text.encode(), file, code), file, code)
 
 
 def validate(model: type[M], data: dict[str, Any], file: str, code: str) -> M:
@@ -175,10 +145,19 @@ def _sentence(model: type[Model], error: ErrorDetails) -> str:
 def _did_you_mean(model: type[Model], error: ErrorDetails) -> str:
     *parents, key = error["loc"]
     for part in parents:
-        field = model.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, Model):
+        below = model if isinstance(part, int) else _model_of(model, part)
+        if below is None:
             return ""
-        model = field.annotation
+        model = below
     known = [field.alias or name for name, field in model.model_fields.items()]
     close = difflib.get_close_matches(str(key), known, 1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _model_of(model: type[Model], key: str) -> type[Model] | None:
+    """The model that the value of ``key`` has: of the field itself, of ``X | None``, of a list's items."""
+    for name, field in model.model_fields.items():
+        if key == (field.alias or name):
+            kinds = (field.annotation, *get_args(field.annotation))
+            return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Model)), None)
+    return None

@@ -67,7 +67,7 @@ class DebianSource(Model):
     mirror: str = Field(default="", description="where packages come from; empty: as the host's apt")
     variant: str = Field(default="minbase", description='"minbase", "apt", "essential", "important" or "standard"')
     packages: list[Package] = Field(default_factory=list, description="packages beside those of the variant")
-    components: list[str] = Field(default_factory=lambda: ["main"], description="components of the archive")
+    components: list[str] = Field(default=["main"], description="components of the archive")
 
     @field_validator("suite")
     @classmethod

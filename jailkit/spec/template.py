@@ -36,6 +36,10 @@ FORBIDDEN = (
 )  # fmt: skip
 
 
+SourceKind = Literal["host", "copy", "debian", "tar"]
+_SOURCE = 'where programs come from: "host" shows the host\'s own /usr; "copy", "debian", "tar": their tables'
+
+
 class ImageSpec(Model):
     """What the image's root holds beside the rendered ``files/``.
 
@@ -68,8 +72,8 @@ class ImageSpec(Model):
         return items
 
 
-class TemplateSpec(Model):
-    """A template as its file says it, with what it includes; files/ and jail/ are read by image/.
+class TemplateFile(Model):
+    """A template.toml by itself: that of a template, or of a part, which has no ``source`` and is for including only.
 
     level "chroot": sshd's own sftp server in a ChrootDirectory, nothing else. root "overlay": what a jail changes in
     ``writable`` directories is kept beside it; "ephemeral": until it stops. smoke: shell commands that must succeed in
@@ -80,9 +84,7 @@ class TemplateSpec(Model):
     description: str = Field(description="one line for people", min_length=1, max_length=200)
     includes: list[TemplateName] = Field(default_factory=list, description="parts and templates that it builds on")
     level: Level = Field(default="namespaces", description='how jails are confined: "namespaces", or "chroot" for sftp')
-    source: Literal["host", "copy", "debian", "tar"] = Field(
-        description='where programs come from: "host" shows the host\'s own /usr; "copy", "debian", "tar": see there'
-    )
+    source: SourceKind | None = Field(default=None, description=_SOURCE)
     copying: CopySource | None = Field(default=None, alias="copy", description='for source = "copy"')
     debian: DebianSource | None = Field(default=None, description='for source = "debian"')
     tar: TarSource | None = Field(default=None, description='for source = "tar"')
@@ -97,7 +99,7 @@ class TemplateSpec(Model):
     network: Network = Field(default="none", description='"none", or "host" for the host\'s own')
     linger: Linger = Field(default=60, description='seconds that a jail outlives its last session, or "forever"')
     services: Services = Field(
-        default_factory=lambda: ["sshd", "su", "su-l", "login", "jailctl"], description="PAM services that may log in"
+        default=["sshd", "su", "su-l", "login", "jailctl"], description="PAM services that may log in"
     )
     tmp: Size = Field(default="256M", description="size of a jail's own /tmp, /var/tmp, /run and /dev/shm together")
     shell: Program = Field(default="/bin/bash", description="login shell")
@@ -107,29 +109,11 @@ class TemplateSpec(Model):
     sftp: Program = Field(default="/usr/lib/openssh/sftp-server", description="sftp server inside the jail")
     image: ImageSpec = Field(default_factory=ImageSpec, description="what the root holds")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _host_usr(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("source") == "host" and "binds" not in data:
-            return {**data, "binds": ["/usr"]}
-        return data
-
     @model_validator(mode="after")
-    def _source_table(self) -> TemplateSpec:
-        tables = {"copy": self.copying, "debian": self.debian, "tar": self.tar}
-        for name, table in tables.items():
-            if table is not None and name != self.source:
+    def _own_table(self) -> TemplateFile:
+        for name, table in self.tables().items():
+            if table is not None and self.source is not None and name != self.source:
                 raise ValueError(f"[{name}] is for source = {name!r}, but source is {self.source!r}")
-        if self.source in ("copy", "tar") and tables[self.source] is None:
-            raise ValueError(f"source = {self.source!r} needs a table [{self.source}]")
-        if self.source == "host" and not self.binds:
-            raise ValueError('source = "host" needs binds, such as ["/usr"]')
-        return self
-
-    @model_validator(mode="after")
-    def _root_mode(self) -> TemplateSpec:
-        if self.writable and self.root == "readonly":
-            raise ValueError('writable: needs root = "overlay" or "ephemeral"')
         return self
 
     @field_validator("smoke")
@@ -164,6 +148,54 @@ class TemplateSpec(Model):
             raise ValueError("must be one printable line")
         return text
 
+    def tables(self) -> dict[str, CopySource | DebianSource | TarSource | None]:
+        """The tables that belong to one source, by its name."""
+        return {"copy": self.copying, "debian": self.debian, "tar": self.tar}
+
+
+class TemplateSpec(TemplateFile):
+    """A template as a whole, with all that it includes merged into it (include.py)."""
+
+    source: SourceKind = Field(description=_SOURCE)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _host_usr(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("source") == "host" and "binds" not in data:
+            return {**data, "binds": ["/usr"]}
+        return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _chroot(cls, data: Any) -> Any:
+        """Nothing of the image is shown and nothing runs: what would be for that is refused, not ignored."""
+        if not isinstance(data, dict) or data.get("level") != "chroot":
+            return data
+        idle = sorted(set(data) & _NOT_IN_CHROOT)
+        if idle:
+            raise ValueError(f'level = "chroot" has files only, so {", ".join(idle)} means nothing')
+        return data if "services" in data else {**data, "services": ["sshd"]}
+
+    @model_validator(mode="after")
+    def _source_table(self) -> TemplateSpec:
+        if self.source in ("copy", "tar") and self.tables()[self.source] is None:
+            raise ValueError(f"source = {self.source!r} needs a table [{self.source}]")
+        if self.source == "host" and not self.binds:
+            raise ValueError('source = "host" needs binds, such as ["/usr"]')
+        return self
+
+    @model_validator(mode="after")
+    def _root_mode(self) -> TemplateSpec:
+        if self.writable and self.root == "readonly":
+            raise ValueError('writable: needs root = "overlay" or "ephemeral"')
+        for path in self.writable:
+            for point in (*_MOUNTED, "/etc", *self.binds):
+                if f"{point}/".startswith(f"{path.rstrip('/')}/"):
+                    raise ValueError(f"writable: {path} holds {point}, on which a jail mounts what is not hers")
+                if path.startswith(f"{point}/") and point != "/etc":
+                    raise ValueError(f"writable: {path} lies in {point}, which is mounted over it")
+        return self
+
     @model_validator(mode="after")
     def _paths_once(self) -> TemplateSpec:
         image = self.image
@@ -185,11 +217,15 @@ class TemplateSpec(Model):
         return linger_seconds(self.linger)
 
     def holds_home(self, home: str) -> bool:
-        """Whether a jail's root has the top directory that ``home`` is mounted below, and needs it for nothing else."""
+        """Whether a jail's root has the top directory that ``home`` is mounted below, and needs it for nothing else. A
+        chroot jail mounts nothing."""
         plain_path(home)
         top = "/" + home.split("/")[1]
-        return top in ("/home", *self.image.directories) and top not in _SYSTEM
+        return top not in _SYSTEM and (self.level == "chroot" or top in ("/home", *self.image.directories))
 
 
+_NOT_IN_CHROOT = frozenset(("connectors", "copy", "debian", "image", "network", "path", "root", "run", "sftp", "shell",
+                            "smoke", "tar", "tmp", "writable"))  # fmt: skip
+_MOUNTED = ("/dev", "/home", "/proc", "/run", "/sys", "/tmp", "/var/tmp")
 _SYSTEM = frozenset(("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/run",
                      "/sbin", "/sys", "/tmp", "/usr", "/var"))  # fmt: skip

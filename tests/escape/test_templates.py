@@ -44,7 +44,8 @@ PAYLOADS = {
 
 BOTH = ("popen", "attr-filter", "include", "change-user", "undefined")
 PROBE = "/etc/jailctl/templates/probe"
-MAY_CHANGE = (PROBE, "/var/lib/jailctl/images", "/var/lib/jailctl/tags", "/var/lib/jailctl/state.db")
+KEPT = ("images", "tags", "contents", "cache", "logs", "histories", "state.db")
+MAY_CHANGE = (PROBE, *(f"/var/lib/jailctl/{name}" for name in KEPT))
 """What a text in a file says comes out when it is rendered: by then ids are reserved, which are never given again, and
 an image may be built, which the next user of the template takes. There is no account, no jail and no file of hers."""
 
@@ -61,6 +62,8 @@ def template(people: Pair) -> Iterator[Path]:
     shutil.copytree(people.host.root / "opt/jailctl/templates/shell", top)
     text = (top / "template.toml").read_text()
     (top / "template.toml").write_text(text.replace('name = "shell"', 'name = "probe"'))
+    for place in ("files/etc", "jail/etc"):
+        (top / place).mkdir(parents=True, exist_ok=True)
     yield top
     shutil.rmtree(top)
 
@@ -138,7 +141,8 @@ def test_refusal_every_error_of_a_template_at_once(people: Pair, template: Path)
     text = (template / "template.toml").read_text()
     (template / "template.toml").write_text(
         text.replace('network = "none"', 'network = "all"\njial = true').replace("linger = 60", 'linger = "soon"')
-        .replace('binds = ["/usr"]', 'binds = ["/etc"]').replace('shell = "/bin/bash"', 'shell = "bash"')
+        .replace('source = "host"', 'source = "host"\nbinds = ["/etc"]')
+        .replace('shell = "/bin/bash"', 'shell = "bash"')
     )  # fmt: skip
     done = add(host)
     assert done.status == 5 and done.error["code"] == "invalid.template"
@@ -161,8 +165,8 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "writable by all": lambda top: top.chmod(0o777),
     "file writable by all": lambda top: (top / "template.toml").chmod(0o666),
     "hers": lambda top: os.chown(top, 1001, 1001),
-    "a secret to copy": lambda top: (top / "template.toml").write_text((top / "template.toml").read_text().replace(
-        '"/etc/issue",', '"/etc/issue", "/etc/shadow*",')),
+    "a secret to copy": lambda top: (top / "template.toml").write_text((top / "template.toml").read_text()
+        + '[image]\ncopy = ["/etc/shadow*"]\n'),
 }  # fmt: skip
 
 

@@ -148,7 +148,7 @@ def clean_etc(etc: Path) -> None:
     (etc / "hostname").write_text("testhost\n")
     (etc / "hosts").write_text("127.0.0.1 localhost\n127.0.1.1 testhost\n")
     shutil.rmtree(etc / "jailctl", ignore_errors=True)
-    persons = {"jailed"}
+    persons = {"jailed", "jailed-chroot"}
     for line in (etc / "passwd").read_text().splitlines():
         name, _password, uid, *_rest = line.split(":")
         if 1000 <= int(uid) < 65000:

@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import groups, observe
@@ -234,6 +234,15 @@ class Host(Ssh):
     def syslog(self, containing: str = "") -> list[str]:
         """The lines sent to /dev/log so far, oldest first, as sent: ``<38>Nov 24 03:00:00 sshd[12]: text``."""
         return [line for line in self._log.lines() if containing in line]
+
+    @contextlib.contextmanager
+    def without_syslog(self) -> Iterator[None]:
+        """The host's log is down, and comes back with a new socket."""
+        self._log.stop()
+        try:
+            yield
+        finally:
+            self._log.start()
 
     def wait_syslog(self, containing: str, *, after: int = 0, timeout: float = 5) -> str:
         """The first line from number ``after`` on that contains the text; fails when none comes."""

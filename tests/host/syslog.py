@@ -13,12 +13,26 @@ class Syslog:
     serves inside, as path names of sockets know no network namespace."""
 
     def __init__(self, path: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(path)
-        os.chmod(path, 0o666)
+        self._path = path
         self._lines: list[str] = []
+        self._open()
+
+    def _open(self) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self._path)
+        os.chmod(self._path, 0o666)
         self._stop_read, self._stop_write = os.pipe()
         self._thread = threading.Thread(target=self._listen, daemon=True)
+
+    def stop(self) -> None:
+        """As a daemon that ends: the socket is closed, and its name removed."""
+        self.__exit__()
+        os.unlink(self._path)
+
+    def start(self) -> None:
+        """A new socket; the lines of before are kept."""
+        self._open()
+        self.__enter__()
 
     def lines(self) -> list[str]:
         return list(self._lines)

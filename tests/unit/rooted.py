@@ -30,7 +30,7 @@ def rooted() -> Iterator[Paths]:
         shutil.copytree(TREE / "templates", f"{paths.opt}/templates")
         for path in Path(f"{paths.opt}/templates").rglob("*"):
             os.chown(path, 0, 0)
-            path.chmod(0o755 if path.is_dir() else 0o644)
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         yield paths
     finally:
         remove_tree(root)  # shutil's is recursive, and some trees are deep

@@ -1,10 +1,11 @@
-"""The two users of these tests: ``ways`` has a jail, ``plain`` is an ordinary account of the same host."""
+"""The users of these tests: ``ways`` has a jail, ``waysfiles`` one with files only (level "chroot"), ``plain`` is an
+ordinary account of the same host."""
 
 from __future__ import annotations
 
 from ..host import Host
 
-JAILED, PLAIN = "ways", "plain"
+JAILED, FILES, PLAIN = "ways", "waysfiles", "plain"
 
 
 def make_plain(host: Host, user: str = PLAIN) -> None:

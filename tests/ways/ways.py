@@ -21,6 +21,8 @@ INTERNAL_PORT = 2201
 PASSWORD = "correct horse battery staple"
 _numbers = itertools.count(1)
 Find = Callable[[Seen], bool]
+SECONDS = 10.0
+"""How long a way may take to its end."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def find(host: Host, matches: Find, what: str) -> Seen:
         rows = "\n".join(f"{p.pid} {p.parent} uid={p.uids[0]} {' '.join(p.argv)}" for p in host.processes())
         return f"no {what} among:\n{rows}\nlog:\n" + "\n".join(host.syslog()[-12:])
 
-    wait_for(look, 10, otherwise)
+    wait_for(look, SECONDS, otherwise)
     return found[-1]
 
 
@@ -57,10 +59,11 @@ def sleeps(seconds: str) -> Find:
 
 
 def of(host: Host, user: str, name: str) -> Find:
-    """A process of the user's uid whose program is called so."""
+    """A process of the user's uid whose program is called so. A sftp-server that sshd has built in shows as sshd."""
     uid = host.ids(user)[0]
+    names = (name, f"sshd: {user}@internal-sftp" if name == "sftp-server" else name)
     return lambda process: (
-        process.uids[0] == uid and process.argv[:1] != () and process.argv[0].rpartition("/")[2] == name
+        process.uids[0] == uid and process.argv[:1] != () and process.argv[0].rpartition("/")[2] in names
     )
 
 
@@ -129,12 +132,10 @@ def sftp_external(host: Host, user: str) -> Iterator[Seen]:
 
 @contextlib.contextmanager
 def sftp_internal(host: Host, user: str) -> Iterator[Seen]:
-    """Where sshd itself would serve it, it shows as sshd; where it does not, as sftp-server."""
-    served, itself = of(host, user, "sftp-server"), f"sshd: {user}@internal-sftp"
     with host.spawn(host.sftp_argv(user, opts=["-o", f"Port={INTERNAL_PORT}"])) as process:
         assert process.stdin
         process.stdin.write(b"pwd\n")
-        yield find(host, lambda seen: served(seen) or seen.argv[:1] == (itself,), "sftp-server or internal-sftp")
+        yield find(host, of(host, user, "sftp-server"), "sftp-server or internal-sftp")
 
 
 def scp_with(option: str, program: str) -> Callable[[Host, str], AbstractContextManager[Seen]]:

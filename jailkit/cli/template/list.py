@@ -21,12 +21,12 @@ _COLUMNS = ("name", "source", "level", "kept", "description")
 def command(settings: Settings) -> None:
     from ...errors import JailkitError
     from ...paths import Paths
-    from ...spec import load
+    from ...spec import include
 
     paths = Paths(settings.root)
     rows = []
-    for name in load.template_names(paths):
-        own = load.template_directory(paths, name).startswith(f"{paths.templates}/")
+    for name in include.names(paths):
+        own = include.directory(paths, name).startswith(f"{paths.templates}/")
         row = {
             "name": name,
             "kept": "own" if own else "shipped",
@@ -36,7 +36,7 @@ def command(settings: Settings) -> None:
             "problem": "",
         }
         try:
-            spec = load.template_spec(paths, name)
+            spec = include.resolve(paths, name).spec
             row |= {"source": spec.source, "level": spec.level, "description": spec.description}
         except JailkitError as error:
             row["problem"] = error.message

@@ -160,7 +160,8 @@ ssize_t read_all(int fd, void *buffer, size_t size)
 /* jailkit/names.py, user_name(): the one grammar. */
 bool name_valid(const char *name)
 {
-	static const char *const reserved[] = { "root", "nobody", "nogroup", "all", "jailed", "self", "tags" };
+	static const char *const reserved[] = { "root", "nobody", "nogroup", "all", "jailed", "jailed-chroot",
+						 "self", "tags" };
 	size_t length = strnlen(name, 33);
 
 	if (length == 0 || length > 32 || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.-") != length)
@@ -223,14 +224,17 @@ static bool record_valid(const struct record *r, size_t size, uid_t uid)
 
 	if (size < head || memcmp(r->magic, RECORD_MAGIC, sizeof r->magic) != 0)
 		return false;
-	if (r->nfilter == 0 || r->nfilter > MAX_FILTER || r->pad != 0 || r->size != size ||
+	bool empty = (r->flags & FLAG_CHROOT) != 0; /* nothing to enter */
+	if (r->pid < 0 || r->pid == 1 || empty != (r->pid == 0) || empty != (r->userns == 0) || empty != (r->nfilter == 0))
+		return false;
+	if (r->nfilter > MAX_FILTER || r->pad != 0 || r->size != size ||
 	    size != head + r->nfilter * sizeof r->filter[0])
 		return false;
 	if (!ENDS(r->user) || !ENDS(r->home) || !ENDS(r->shell) || !ENDS(r->sftp) || !ENDS(r->path) ||
 	    !ENDS(r->cgroup) || !ENDS(r->services) || r->services[sizeof r->services - 2] != '\0' || !ENDS(r->image))
 		return false;
-	return r->uid == uid && r->uid != 0 && r->gid != 0 && r->pid > 1 && r->userns != 0 &&
-	       (r->flags & ~FLAG_HOST_NETWORK) == 0 && name_valid(r->user) && r->home[0] == '/' &&
+	return r->uid == uid && r->uid != 0 && r->gid != 0 &&
+	       (r->flags & ~(FLAG_HOST_NETWORK | FLAG_CHROOT)) == 0 && name_valid(r->user) && r->home[0] == '/' &&
 	       r->shell[0] == '/' && r->path[0] == '/' && (r->sftp[0] == '/' || r->sftp[0] == '\0');
 }
 
@@ -248,9 +252,13 @@ const char *record_load(int dir, uid_t uid, struct record *record)
 }
 
 /* A pid alone proves nothing, the kernel gives it out again. The pidfd pins one process; start time and user namespace
- * say whether it is the one that the record means; that it still runs afterwards says that they were read from it. */
+ * say whether it is the one that the record means; that it still runs afterwards says that they were read from it.
+ * A chroot jail has none: -1. */
 const char *keeper_open(const struct record *record, int *pidfd)
 {
+	*pidfd = -1;
+	if ((record->flags & FLAG_CHROOT) != 0)
+		return NULL;
 	char path[40];
 	struct stat st;
 	pid_t parent;

@@ -312,6 +312,8 @@ int main(int argc, char **argv)
 	(void)snprintf(voice.who, sizeof voice.who, "user=%s uid=%u", record.user, uid);
 	check_verdict(dir);
 	close(dir);
+	if ((record.flags & FLAG_CHROOT) != 0) /* sshd serves its files, without us, to members of jailed-chroot */
+		refuse("login.service-denied", "this jail has files only");
 
 	char **vector = wanted(argc, argv), **env = environment(&record);
 	code = keeper_open(&record, &pidfd);

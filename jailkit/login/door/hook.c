@@ -319,11 +319,13 @@ static const char *admit(uid_t uid)
 		refuse("login.service-denied", "this service opens no session");
 	if (strcmp(service, "su") == 0 || strcmp(service, "su-l") == 0)
 		check_su(caller);
+	chroot_check(&record);
 	int sessions = sessions_open(dir);
 	(void)prune(sessions, NULL);
 	write_session(sessions, caller);
 	if (record.cgroup[0] != '\0')
 		join_group(sessions, caller);
+	chroot_open(dir, &record);
 	return NULL;
 }
 
@@ -363,9 +365,12 @@ static int close_session(void)
 	(void)snprintf(name, sizeof name, "%d", (int)getppid());
 	if (unlinkat(sessions, name, 0) != 0 && errno != ENOENT)
 		kernel("unlink session");
+	bool last = prune(sessions, NULL) == 0;
 	close(sessions);
 	if (record_load(dir, uid, &record) == NULL && keeper_open(&record, &pidfd) == NULL) {
 		close(pidfd);
+		if (last)
+			chroot_shut(dir, &record);
 		watch(dir, &record, lock);
 	}
 	return 0;

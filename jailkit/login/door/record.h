@@ -7,18 +7,19 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define RECORD_MAGIC "JAILREC1"
+#define RECORD_MAGIC "JAILREC2"
 #define SESSION_MAGIC "JAILSES1"
 #define MAX_FILTER 512
 #define LINGER_FOREVER 0xffffffffu
 #define FLAG_HOST_NETWORK 1u
+#define FLAG_CHROOT 2u /* sshd's own sftp server in a ChrootDirectory: no keeper, no filter, no way in by the door */
 
 struct record {
 	char magic[8];
 	uint32_t size; /* of the whole file */
 	uint32_t flags;
 	uint32_t uid, gid;
-	int32_t pid;       /* keeper */
+	int32_t pid;       /* keeper; 0 in a chroot jail, as are start and userns */
 	uint32_t linger;   /* seconds */
 	uint64_t start;    /* keeper's start time, clock ticks since boot */
 	uint64_t userns;   /* inode of its user namespace */

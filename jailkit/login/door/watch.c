@@ -146,14 +146,16 @@ static void remove_group(const char *procs)
 		(void)nanosleep(&moment, NULL);
 }
 
-/* With the lock held. The keeper's end is the end of its pid namespace: when its pidfd says so, nothing runs any more.
+/* With the lock held. The keeper's end is the end of its pid namespace: when its pidfd says so, nothing runs any more
+ * (in a chroot jail nothing but sessions ever did).
  * The entry goes after that: a starter that finds none may take it that there is no jail. */
 static void end_jail(int dir, const struct record *record, int pidfd)
 {
 	char link[sizeof NAMES + sizeof record->user];
 	struct pollfd ended = { .fd = pidfd, .events = POLLIN };
 
-	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0 || poll(&ended, 1, 10000) != 1)
+	if (pidfd >= 0 &&
+	    (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0 || poll(&ended, 1, 10000) != 1))
 		kernel("end the jail");
 	if (unlinkat(dir, "entry", 0) != 0 && errno != ENOENT)
 		kernel("unlink entry");
@@ -180,6 +182,7 @@ static int64_t look(int dir, uid_t uid, int own, int64_t *since, int *session)
 		if (prune(sessions, session) > 0) {
 			*since = left = -1;
 		} else {
+			chroot_shut(dir, &record);
 			*since = *since < 0 ? now() : *since;
 			left = *since + (int64_t)record.linger * 1000 - now();
 			if (left <= 0) {

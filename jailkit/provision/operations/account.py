@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...errors import JailkitError
+from ...paths import CHROOT_GROUP
 from .. import accounts
 from ..world import World
 from .base import Operation
@@ -17,6 +18,7 @@ def _complete(world: World, uid: int) -> bool:
         and entry.shell == world.paths.door
         and accounts.password_field(world.name) not in (None, "")
         and accounts.is_member(world.name)
+        and accounts.is_member(world.name, CHROOT_GROUP) == (world.row().level == "chroot")
         and accounts.group_exists(world.name)
     )
 
@@ -51,7 +53,7 @@ class CreateAccount(Operation):
         elif world.note.get("begun"):
             accounts.delete(world.paths, world.name)  # its group, if useradd came that far
         world.remember(begun=True)
-        accounts.create(world.paths, world.name, row.uid, self.home)
+        accounts.create(world.paths, world.name, row.uid, self.home, row.level == "chroot")
         if not _complete(world, row.uid):
             raise JailkitError("host.account", f"useradd has not made {world.name} as asked", "pwck -r; grpck -r")
 

@@ -42,7 +42,7 @@ class WriteArchive(Operation):
             return
         self._sweep(world)
         archive.check_target(self.file)
-        home = homes.open_own(self.home, row.uid)
+        home = homes.open_own(self.home, row)
         if home is None:
             raise JailkitError("missing.home", f"{self.home} is not there to be archived", "leave --archive out")
         directory, _, name = self.file.rpartition("/")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ...errors import JailkitError
 from ...kernel import proc
+from ...paths import CHROOT_GROUP
 from .. import accounts
 from ..world import World
 from .base import Operation
@@ -27,7 +28,8 @@ class Confine(Operation):
 
     def check(self, world: World) -> bool:
         found = accounts.find(world.name)
-        return found is not None and found.shell == world.paths.door and accounts.is_member(world.name)
+        groups = accounts.is_member(world.name) and accounts.is_member(world.name, CHROOT_GROUP) == _chroot(world)
+        return found is not None and found.shell == world.paths.door and groups
 
     def apply(self, world: World) -> None:
         row = world.row()
@@ -36,6 +38,9 @@ class Confine(Operation):
             raise JailkitError("conflict.account-gone", f"there is no account {world.name} with uid {row.uid} any more")
         if not accounts.is_member(world.name):
             accounts.join(world.paths, world.name)
+        if accounts.is_member(world.name, CHROOT_GROUP) != _chroot(world):
+            change = accounts.join if _chroot(world) else accounts.leave
+            change(world.paths, world.name, CHROOT_GROUP)
         world.point("joined")
         if found.shell != world.paths.door:
             accounts.set_shell(world.paths, world.name, world.paths.door)
@@ -51,6 +56,10 @@ class Confine(Operation):
     def undo(self, world: World) -> None:
         if self.fresh:
             give_back(world, self.old_shell, self.was_member)
+
+
+def _chroot(world: World) -> bool:
+    return world.row().level == "chroot"
 
 
 def give_back(world: World, shell: str, was_member: bool) -> None:

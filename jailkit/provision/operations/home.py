@@ -25,9 +25,9 @@ class MakeHome(Operation):
         return f"make the home {self.home}"
 
     def check(self, world: World) -> bool:
-        # the uid was never anybody's before this plan: what belongs to it is ours
+        # uid and gid were never anybody's before this plan: what belongs to them is ours
         try:
-            return os.lstat(self.home).st_uid == world.row().uid
+            return homes.is_own(os.lstat(self.home), world.row())
         except FileNotFoundError:
             return False
 
@@ -36,14 +36,17 @@ class MakeHome(Operation):
         self._sweep(world)
         name = f"{os.path.dirname(self.home)}/.{os.path.basename(self.home)}.jailctl-{os.urandom(8).hex()}"
         world.remember(temporary=name)
-        homes.build(name, world.config.skel, row.uid, row.gid)
+        if row.level == "chroot":
+            homes.build_chroot(name, row.uid, row.gid)
+        else:
+            homes.build(name, world.config.skel, row.uid, row.gid)
         world.point("built")
         homes.publish(name, self.home)
 
     def undo(self, world: World) -> None:
         self._sweep(world)
         row = world.state.get(world.name)
-        if self.fresh and row is not None and os.path.lexists(self.home) and os.lstat(self.home).st_uid == row.uid:
+        if self.fresh and row is not None and os.path.lexists(self.home) and homes.is_own(os.lstat(self.home), row):
             remove_tree(self.home)
 
     @staticmethod
@@ -67,7 +70,7 @@ class RemoveHome(Operation):
         return f"delete the home {self.home}"
 
     def apply(self, world: World) -> None:
-        fd = homes.open_own(self.home, world.row().uid)
+        fd = homes.open_own(self.home, world.row())
         if fd is not None:
             os.close(fd)
             remove_tree(self.home)
@@ -93,4 +96,4 @@ class KeepHome(Operation):
         return status.st_uid == 0 and status.st_mode & 0o077 == 0
 
     def apply(self, world: World) -> None:
-        homes.seal(self.home, world.row().uid)
+        homes.seal(self.home, world.row())

@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...paths import GROUP
 from .. import accounts, ids
 from ..state import Row
 from ..world import World
@@ -28,6 +27,7 @@ class Reserve(Operation):
     old_shell: str = ""
     was_member: bool = False
     spec: dict[str, Any] = field(default_factory=dict)
+    level: str = "namespaces"
 
     kind = "reserve"
 
@@ -40,10 +40,10 @@ class Reserve(Operation):
         return world.state.get(world.name) is not None
 
     def apply(self, world: World) -> None:
-        accounts.ensure_group(world.paths, GROUP)
+        accounts.ensure_groups(world.paths)
         row = Row(
             world.name, self.uid, self.gid, 0, "adding", self.existing, self.old_shell, self.was_member, self.home, "",
-            self.spec, int(time.time()),
+            self.spec, int(time.time()), self.level,
         )  # fmt: skip
         # read before the database is locked: a directory service may take its time
         used = [entry.pw_uid for entry in pwd.getpwall()]

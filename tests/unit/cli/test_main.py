@@ -166,7 +166,7 @@ def test_help_of_a_group_imports_no_verb() -> None:
 
 def test_a_verb_that_needs_root_always_did() -> None:
     free = [name for name, command in commands() if not command.needs_root]
-    assert free == ["template list", "completion"]
+    assert free == ["template list", "template show", "template check", "template schema", "completion"]
 
 
 def test_no_argument_shows_the_help_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,7 +271,9 @@ def test_completion_of_verbs_names_and_templates(tmp_path: Path) -> None:
         path = tmp_path / "etc/jailctl/jails.d" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    (tmp_path / "opt/jailctl/templates/shell").mkdir(parents=True)
+    for name in ("shell", "parts/sh-part"):
+        (tmp_path / "opt/jailctl/templates" / name).mkdir(parents=True)
+        (tmp_path / "opt/jailctl/templates" / name / "template.toml").touch()
     assert "add-user" in complete("jailctl a", tmp_path)
     assert complete("jailctl template l", tmp_path) == ["list"]
     assert complete(f"jailctl --root {tmp_path} show ", tmp_path) == ["alice", "bob"]

@@ -54,7 +54,7 @@ def test_every_kind_of_change_changes_the_digest(paths: Paths, fake: Path, chang
         (fake / "etc/ssl/certs/out").unlink()
         (fake / "etc/ssl/certs/out").symlink_to("/root/secre")
     else:
-        with open(f"{paths.opt}/templates/shell/files/etc/profile", "a", encoding="utf-8") as file:
+        with open(f"{paths.opt}/templates/parts/shells/files/etc/profile", "a", encoding="utf-8") as file:
             file.write("# more\n")
     assert made(paths, fake) != first
 
@@ -142,7 +142,7 @@ def test_a_stale_image_is_known(paths: Paths) -> None:
     done = build.build(paths, "shell")
     tags.move(paths, "shell", done.digest, "build", done.inputs)
     assert build.stale(paths, "shell") is False
-    with open(f"{paths.opt}/templates/shell/files/etc/profile", "a", encoding="utf-8") as file:
+    with open(f"{paths.opt}/templates/parts/shells/files/etc/profile", "a", encoding="utf-8") as file:
         file.write("# more\n")
     assert build.stale(paths, "shell") is True
 

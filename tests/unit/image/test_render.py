@@ -91,18 +91,19 @@ def put(paths: Paths, relative: str, text: str) -> None:
 def test_every_error_of_every_file_comes_at_once(paths: Paths) -> None:
     put(paths, "files/etc/one.j2", "{{ nothing }}")
     put(paths, "files/etc/two.j2", "{% if %}")
-    put(paths, "files/etc/profile.j2", "twice")
+    put(paths, "files/etc/motd", "once")
+    put(paths, "files/etc/motd.j2", "twice")
     with pytest.raises(InvalidFile) as caught:
         rendered_files(load_template(paths, "shell"))
     assert [where for where, _ in caught.value.errors] == [
+        "files/etc/motd.j2",
         "files/etc/one.j2",
-        "files/etc/profile.j2",
         "files/etc/two.j2",
     ]
 
 
 def test_a123_template_files_of_others_and_links_are_refused(paths: Paths) -> None:
-    top = Path(f"{paths.opt}/templates/shell/files/etc")
+    top = Path(f"{paths.opt}/templates/parts/shells/files/etc")
     os.chown(top / "profile", 54321, 0)
     (top / "bash.bashrc").chmod(0o666)
     (top / "link").symlink_to("/etc/shadow")

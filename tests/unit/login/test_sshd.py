@@ -53,9 +53,23 @@ def test_the_fragment() -> None:
     assert want["disableforwarding"] == "yes"  # and each by itself: CVE-2025-32728
 
 
-def test_nothing_stands_outside_the_match_block() -> None:
-    keywords = [keyword for _, keyword, _ in sshd_config.parse(sshd.fragment(Paths("/")))]
-    assert keywords[0] == "match" and keywords.count("match") == 1
+def test_the_fragment_for_those_with_files_only() -> None:
+    """What the second block says holds for them as well, where the first says nothing."""
+    text = sshd.fragment(Paths("/"))
+    want, shell = sshd.wanted(text, chroot=True), sshd.wanted(text)
+    own = {
+        "forcecommand": "internal-sftp -d /files",
+        "chrootdirectory": "/run/jailctl/jails/%U/chroot",
+        "permittty": "no",
+    }
+    assert want == {**shell, **own}
+    assert (shell["chrootdirectory"], shell["permittty"]) == ("none", "yes")
+
+
+def test_nothing_stands_outside_the_match_blocks() -> None:
+    lines = [(keyword, arguments) for _, keyword, arguments in sshd_config.parse(sshd.fragment(Paths("/")))]
+    assert lines[0] == ("match", ("Group", "jailed-chroot"))
+    assert [arguments for keyword, arguments in lines if keyword == "match"][1:] == [("Group", "jailed")]
 
 
 def test_another_root() -> None:

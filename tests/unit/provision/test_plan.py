@@ -2,6 +2,7 @@
 
 do          "add" or "remove"; for remove also "keep_home", "archive"
 spec        data of the spec that is asked for (add)
+template    the shipped template that it names (default shell)
 facts       data of the facts; what is left out has its default (jailkit/provision/facts.py)
 operations  what the plan must be: "kind", or ["kind", {fields that must have these values}]
 warnings    how many (default 0)
@@ -10,6 +11,7 @@ error       instead of operations: the code of the refusal, and "says": a part o
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -20,22 +22,27 @@ from jailkit.errors import JailkitError
 from jailkit.provision import facts as facts_module
 from jailkit.provision.operations import from_data
 from jailkit.provision.plan import Plan, plan_add, plan_remove
-from jailkit.spec import load
+from jailkit.spec import include
 from jailkit.spec.config import Config
 from jailkit.spec.jail import JailSpec
 from jailkit.spec.template import TemplateSpec
-from tests.unit.rooted import TREE
+from tests.unit.rooted import TREE, rooted
 
 CASES = sorted(Path(__file__).with_name("plans").glob("*.json"))
 HASH = "$y$hash"
+
+
+@functools.cache
+def shipped(name: str) -> TemplateSpec:
+    with rooted() as paths:
+        return include.resolve(paths, name).spec
 
 
 def planned(case: dict[str, Any]) -> Plan:
     facts = facts_module.from_data(case["facts"])
     if case["do"] == "remove":
         return plan_remove(facts.name, facts, case.get("keep_home", False), case.get("archive"))
-    text = (TREE / "templates/shell/template.toml").read_text()
-    template = load.parse(TemplateSpec, text, "shell", "invalid.template")
+    template = shipped(case.get("template", "shell"))
     config = Config.model_validate(case.get("config", {}))
     return plan_add(JailSpec.model_validate(case["spec"]), template, config, facts, case.get("hashed"))
 

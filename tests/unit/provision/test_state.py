@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,8 @@ from jailkit.errors import JailkitError
 from jailkit.paths import Paths
 from jailkit.provision import layout
 from jailkit.provision import operations as all_operations
-from jailkit.provision.apply import Applier, locked
+from jailkit.provision.apply import Applier
+from jailkit.provision.lock import locked
 from jailkit.provision.operations import Operation
 from jailkit.provision.state import Row, State
 from jailkit.provision.world import World
@@ -53,6 +54,23 @@ def test_a199_every_file_and_directory_is_roots_alone_whatever_the_umask(paths: 
     assert all(os.stat(f"{paths.var}/{name}").st_mode & 0o777 == 0o600 for name in found)
     for path, mode in layout.modes(paths).items():
         assert os.stat(path).st_mode & 0o7777 == mode
+    state.close()
+
+
+def test_a_database_from_before_there_were_levels(paths: Paths) -> None:
+    """Those jails are of the only level that there was."""
+    state = State(paths.state_db)
+    state.reserve(row("old"), choose)
+    state.close()
+    with sqlite3.connect(paths.state_db) as database:
+        database.execute("ALTER TABLE jails DROP COLUMN level")
+    database.close()
+    for state in (State(paths.state_db), State(paths.state_db)):
+        found = state.get("old")
+        assert found is not None and found.level == "namespaces"
+        state.close()
+    state = State(paths.state_db)
+    assert state.reserve(replace(row("new"), level="chroot"), choose).level == "chroot"
     state.close()
 
 

@@ -7,16 +7,21 @@ import socket
 import stat
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from jailkit.errors import JailkitError
+from jailkit.image import render
 from jailkit.kernel.beneath import remove_tree
-from jailkit.provision import archive, files, homes, mounts, resolve
+from jailkit.provision import archive, files, homes, mounts
+from jailkit.provision.state import Row
 from tests.unit.rooted import rooted
 
 UID = 54777
+ROW = Row("alice", UID, UID, 700000000, "present", False, "", False, "/home/alice", "", {}, 0)
+FILES_ONLY = replace(ROW, level="chroot")
 SECRET = "canary-content"
 
 
@@ -232,7 +237,7 @@ def test_a088_keeping_a_home_changes_its_top_and_nothing_below(top: Path) -> Non
     write(home / "file", "x")
     os.link(top / "canary", home / "hard")
     before = (top / "canary").stat()
-    homes.seal(str(home), UID)
+    homes.seal(str(home), ROW)
     assert (home.stat().st_uid, stat.S_IMODE(home.stat().st_mode)) == (0, 0o700)
     after = (top / "canary").stat()
     assert (after.st_uid, after.st_mode, after.st_mtime) == (before.st_uid, before.st_mode, before.st_mtime)
@@ -244,14 +249,61 @@ def test_a086_a_home_that_became_a_link_or_somebodys_is_refused(top: Path) -> No
     (top / "link").symlink_to("target")
     for path in (top / "link", top / "target"):
         with pytest.raises(JailkitError) as caught:
-            homes.open_own(str(path), UID)
+            homes.open_own(str(path), ROW)
         assert caught.value.code == "unsafe.home-owner"
-    assert homes.open_own(str(top / "gone"), UID) is None
+    assert homes.open_own(str(top / "gone"), ROW) is None
     (top / "home2").mkdir()
     (top / "home2").chmod(0o777)
     with pytest.raises(JailkitError) as caught:
-        homes.open_own(str(top / "home2" / "x"), UID)
+        homes.open_own(str(top / "home2" / "x"), ROW)
     assert caught.value.code == "unsafe.path"
+
+
+# -- homes of chroot jails
+
+
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_a092_the_root_of_a_chroot_jail_is_roots_and_closed(top: Path, umask: int) -> None:
+    os.umask(umask)
+    try:
+        homes.build_chroot(str(top / ".new"), UID, UID)
+    finally:
+        os.umask(0o022)
+    status, inner = (top / ".new").stat(), (top / ".new/files").stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, UID, 0o750)
+    assert (inner.st_uid, inner.st_gid, stat.S_IMODE(inner.st_mode)) == (UID, UID, 0o700)
+    assert [path.name for path in (top / ".new").iterdir()] == ["files"]
+
+
+def test_a088_whose_the_root_of_a_chroot_jail_is(top: Path) -> None:
+    homes.build_chroot(str(top / "drop"), UID, UID)
+    write(top / "drop/files/file", "x")
+    for path, row in ((top / "drop", ROW), (top / "home", FILES_ONLY), (top, FILES_ONLY)):
+        with pytest.raises(JailkitError) as caught:
+            homes.open_own(str(path), row)
+        assert caught.value.code == "unsafe.home-owner"
+    homes.seal(str(top / "drop"), FILES_ONLY)
+    status = (top / "drop").stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, 0, 0o700)
+    assert (top / "drop/files/file").stat().st_uid == UID
+    with pytest.raises(JailkitError):  # what was kept is nobody's any more
+        homes.open_own(str(top / "drop"), FILES_ONLY)
+
+
+def test_a113_an_archive_of_a_chroot_jail_has_all_that_she_could_read(top: Path) -> None:
+    homes.build_chroot(str(top / "drop"), UID, UID)
+    write(top / "drop/files/mine", "x", 0o600)
+    (top / "drop/etc").mkdir(0o755)
+    (top / "drop/etc/passwd").write_text("x")
+    (top / "drop/by-root").write_text(SECRET)
+    (top / "drop/by-root").chmod(0o600)
+    (top / "drop/files/out").symlink_to(top / "canary")
+    (top / "home").rmdir()
+    (top / "drop").rename(top / "home")
+    report, members, data = archived(top)
+    assert set(members) == {".", "./etc", "./etc/passwd", "./files", "./files/mine", "./files/out"}
+    assert report["names"] == ["./by-root"] and SECRET.encode() not in data
+    assert stat.S_IMODE((top / "home").stat().st_mode) == 0o750
 
 
 # -- files of our own
@@ -304,4 +356,4 @@ def test_resolv_conf_is_reduced_to_what_means_something() -> None:
     text = (
         "# c\nnameserver 192.0.2.1\n  search  a.b\nevil\x1b[0m line\nnameserver 1\x00\noptions edns0\nnameserverx y\n"
     )
-    assert resolve.dns_lines(text) == ["nameserver 192.0.2.1", "search a.b", "options edns0"]
+    assert render.dns_lines(text) == ["nameserver 192.0.2.1", "search a.b", "options edns0"]

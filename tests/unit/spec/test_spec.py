@@ -10,7 +10,7 @@ import pytest
 
 from jailkit.errors import InvalidFile, JailkitError
 from jailkit.paths import Paths
-from jailkit.spec import load, settings, write
+from jailkit.spec import include, load, settings, write
 from jailkit.spec.config import Config
 from jailkit.spec.jail import MARK, JailSpec, differences
 from jailkit.spec.template import TemplateSpec
@@ -121,13 +121,32 @@ def test_image_paths_stand_there_once_and_not_below_a_link() -> None:
     assert "lies below a link" in next(iter(found.values()))
 
 
-def test_the_shipped_template_is_valid_and_holds_homes() -> None:
-    text = (TREE / "templates/shell/template.toml").read_text()
-    spec = load.parse(TemplateSpec, text, "shell", "invalid.template")
+def test_the_shipped_template_is_valid_and_holds_homes(paths: Paths) -> None:
+    spec = include.resolve(paths, "shell").spec
     assert spec.holds_home("/home/alice")
     assert not spec.holds_home("/var/lib/alice")
     assert not spec.holds_home("/data/alice")
     assert spec.tmp_bytes == 256 << 20
+
+
+FILES_ONLY = 'name = "drop"\ndescription = "x"\nlevel = "chroot"\nsource = "host"\n'
+
+
+def test_a_template_with_files_only() -> None:
+    spec = load.parse(TemplateSpec, FILES_ONLY + "linger = 5\n", "drop", "invalid.template")
+    assert (spec.services, spec.linger) == (["sshd"], 5)
+    assert spec.holds_home("/home/alice") and spec.holds_home("/data/drop/alice")
+    assert not spec.holds_home("/var/lib/alice")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['shell = "/bin/sh"', 'network = "host"', 'connectors = ["dns"]', 'root = "overlay"', 'smoke = ["true"]',
+     '[image]\ndirectories = ["/srv"]', '[[run]]\ncommand = "true"'],
+)  # fmt: skip
+def test_a189_what_means_nothing_with_files_only_is_refused_not_ignored(line: str) -> None:
+    text = "\n".join(f"{where}: {what}" for where, what in errors(FILES_ONLY + line + "\n").items())
+    assert "means nothing" in text and line.strip("[").split()[0].split("]")[0] in text
 
 
 def test_the_shipped_options_are_the_defaults_commented_out() -> None:
@@ -262,13 +281,13 @@ def test_a090_a_fifo_as_a_spec_does_not_hang(paths: Paths) -> None:
 
 
 def test_a189_a_template_that_is_missing_or_misnamed_is_refused(paths: Paths) -> None:
-    with pytest.raises(JailkitError, match="there is no template 'web'") as caught:
-        load.template_spec(paths, "web")
-    assert caught.value.hint == "there are: shell"
+    with pytest.raises(JailkitError, match="there is no template 'weeb'") as caught:
+        include.resolve(paths, "weeb")
+    assert caught.value.hint.startswith("there are: ") and "shell" in caught.value.hint
     os.makedirs(f"{paths.templates}/mine")
     put(f"{paths.templates}/mine/template.toml", TEMPLATE, 0o644)
     with pytest.raises(InvalidFile, match="the folder is called 'mine'"):
-        load.template_spec(paths, "mine")
+        include.resolve(paths, "mine")
 
 
 def test_options_have_defaults_and_unknown_ones_are_errors(paths: Paths) -> None:
