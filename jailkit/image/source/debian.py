@@ -251,7 +251,7 @@ def _explained(lines: list[str]) -> JailkitError:
     for sign, code, sentence, hint in _ERRORS:
         if any(sign in line for line in lines):
             line = next(line for line in lines if sign in line)
-            return JailkitError(code, f"mmdebstrap: {sentence}: {line}", hint)
+            return JailkitError(code, f"mmdebstrap: {sentence}: {line.strip()}", hint)
     return JailkitError("host.debian", f"mmdebstrap has failed: {said or 'it says nothing'}", "look at the lines above")
 
 

@@ -185,6 +185,7 @@ HARM: dict[str, tuple[Callable[[Parts], Parts | None], str]] = {
     "takes-the-hosts-network": (manifest(setting(network="host")), "network"),
     "lets-cron-in": (manifest(setting(services=["cron"])), "services"),
     "jail-file-climbs": (manifest(lambda body: body["jail_files"].update({"../x": ""})), "cannot be one of /etc"),
+    "renders-what-nobody-knows": (manifest(lambda body: body.update(jail_files={"hostname.j2": "{{ 1 }}"})), "be rendered"),
     "jail-file-is-a-number": (manifest(lambda body: body["jail_files"].update(x=1)), "not texts"),
 }  # fmt: skip
 
@@ -219,6 +220,12 @@ def test_what_a_template_of_this_host_allows_an_import_may_have(paths: Paths, tm
         text = 'name = "carried"\ndescription = "d"\nsource = "tar"\nnetwork = "host"\n[tar]\nfile = "x"\n'
         Path(f"{other.templates}/carried/template.toml").write_text(text)
         assert archive.import_(other, str(file))[1]
+
+
+def test_what_the_host_renders_anyway_an_import_may_have(paths: Paths, exported: Path) -> None:
+    (known,) = Path(paths.opt, "templates").rglob("jail/etc/hostname.j2")
+    changed(exported, manifest(lambda body: body.update(jail_files={"hostname.j2": known.read_text()})))
+    assert archive.import_(paths, str(exported))[1]
 
 
 def test_no_file_and_no_plain_file(paths: Paths, tmp_path: Path) -> None:
