@@ -101,6 +101,15 @@ def _alternatives(tree: HostTree) -> dict[str, str]:
     return found
 
 
+def problems(spec: TemplateSpec, directory: str, host_root: str) -> list[tuple[str, str]]:
+    """What is named and not there, or needs what is not there. Raise ``unsafe.host-file``, OSError."""
+    with HostTree(host_root) as tree:
+        try:
+            return collect(tree, _table(spec), lambda line: None).problems
+        except Refused as refused:
+            raise JailkitError("unsafe.host-file", f"what template {spec.name} copies {refused}") from None
+
+
 def rows(build: Build) -> Iterator[Row]:
     """The layer. Raise ``host.copy`` with all that is missing at once, ``busy.host``, OSError."""
     before = inputs(build.spec, build.directory, build.host_root)
