@@ -73,7 +73,6 @@ class HostTree:
         here = ""
         links: list[tuple[str, str]] = []
         directories: list[str] = []
-        status = self.status("/")
         while parts:
             part = parts.popleft()
             if part in ("", "."):
@@ -92,9 +91,7 @@ class HostTree:
             here = child
             if here and stat.S_ISDIR(status.st_mode):
                 directories.append(here)
-        if status is None:
-            raise FileNotFoundError("/ does not exist")
-        return Found(here or "/", status, tuple(links), tuple(directories))
+        return Found(here or "/", self.require(here or "/"), tuple(links), tuple(directories))
 
     def require(self, path: str) -> os.stat_result:
         """The status of one name. Raise FileNotFoundError if nothing is there, :class:`Refused` unless everybody may

@@ -164,6 +164,7 @@ def test_a_link_to_a_directory_of_the_whole_system_brings_only_the_link(host: Fa
     closure = host.collect(globs=["/usr/lib/it"])
     assert set(closure.files) == {"/usr/lib/it/own", "/usr/share/it-data/file"}
     assert len(closure.links) == 5 and closure.problems == []
+    assert host.lines == []
 
 
 def test_a_package_program_that_cannot_run_is_a_problem_but_not_its_plugin(host: FakeHost) -> None:
