@@ -1,5 +1,4 @@
-"""What a transfer costs in a jail with files only, beside one in a jail with a shell and one without a jail, in one
-run.
+"""What a transfer costs in a jail with files only, beside one in a jail with a shell and one without a jail: one run.
 
     sudo /var/tmp/jailkit-tests/venv/bin/python -m tests.bench.files [--logins 30]
 
