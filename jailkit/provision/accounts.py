@@ -1,8 +1,8 @@
-"""Accounts: changed only by the system's own tools (shadow), which lock, check and replace the files as a whole.
+"""Accounts: what stands of one, and the changes that operations make, by accountfiles.py.
 
-Each is called by its absolute path with a list of arguments and a fixed environment, never through a shell: no PATH, no
-locale and no value of the caller's means anything to it. Local files are read here line by line, because a name service
-cache may be minutes old; accounts of a directory (LDAP) are asked from the name service."""
+Where a tool of the system is called, it is by its absolute path with a list of arguments and a fixed environment, never
+through a shell: no PATH, no locale and no value of the caller's means anything to it. Local files are read here as they
+are, because a name service cache may be minutes old; accounts of a directory (LDAP) are asked from the name service."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ import os
 import pwd
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..errors import JailkitError
 from ..paths import CHROOT_GROUP, GROUP, Paths
+from . import accountfiles
+from .accountfiles import Changed, New, Point
 
-USERADD = "/usr/sbin/useradd"
-USERMOD = "/usr/sbin/usermod"
 USERDEL = "/usr/sbin/userdel"
 GROUPADD = "/usr/sbin/groupadd"
-GROUPDEL = "/usr/sbin/groupdel"
-CHPASSWD = "/usr/sbin/chpasswd"
-GPASSWD = "/usr/bin/gpasswd"
 
+SUBORDINATE = ("/etc/subuid", "/etc/subgid")
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root"}
 _SECONDS = 60.0
 _BUSY = ("cannot lock", "try again later", "existing lock file")
@@ -98,13 +96,15 @@ def _turn(paths: Paths) -> Iterator[None]:
 def _lines(path: str, name: str) -> list[str]:
     """Fields of the line of ``name`` in one of the account files; [] where there is none."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            for line in file:
-                if line.startswith(name + ":"):
-                    return line.rstrip("\n").split(":")
+        with open(path, "rb") as file:
+            data = b"\n" + file.read()
     except FileNotFoundError:
-        pass
-    return []
+        return []
+    start = data.find(b"\n" + name.encode(errors="surrogateescape") + b":") + 1
+    if start == 0:
+        return []
+    end = data.find(b"\n", start)
+    return data[start : end if end > 0 else None].decode(errors="surrogateescape").split(":")
 
 
 def find(name: str) -> Entry | None:
@@ -165,40 +165,52 @@ def ensure_groups(paths: Paths) -> None:
             _change(paths, [GROUPADD, "--system", "--", group])
 
 
-def create(paths: Paths, name: str, uid: int, home: str, chroot: bool) -> None:
-    """Add the account with everything at once: at no instant is there one that has another shell than the door, is
-    not a member of the group, or could log in without a password ("*" matches none, proftpd's and sshd's rules
-    included). No home, no mail box, no subordinate ids: useradd(8)'s run out at some 9,000 users."""
-    _change(
-        paths,
-        [USERADD, "--no-create-home", "--no-log-init", "--user-group", "--uid", str(uid), "--home-dir", home,
-         "--shell", paths.door, "--groups", f"{GROUP},{CHROOT_GROUP}" if chroot else GROUP, "--password", "*",
-         "--key", "SUB_UID_COUNT=0", "--key", "SUB_GID_COUNT=0", "--", name],
-    )  # fmt: skip
+def change(
+    paths: Paths, add: Sequence[New] = (), remove: Sequence[tuple[str, int]] = (), alter: Sequence[Changed] = (),
+    point: Point = lambda label: None,
+) -> dict[str, JailkitError]:  # fmt: skip
+    """See accountfiles.change. Ours take turns on one lock, which is fairer than trying for the system's."""
+    with _turn(paths):
+        return accountfiles.change(add, remove, alter, point=point)
 
 
-def delete(paths: Paths, name: str) -> None:
-    """Remove the account and its own group, if there. The home is not touched (no ``-r``)."""
-    if _lines("/etc/passwd", name):
-        _change(paths, [USERDEL, "--", name])
-    fields = _lines("/etc/group", name)
-    if len(fields) >= 4 and not fields[3] and not _lines("/etc/passwd", name):
-        _change(paths, [GROUPDEL, "--", name])
+def _one(refused: dict[str, JailkitError]) -> None:
+    for error in refused.values():
+        raise error
+
+
+def new(paths: Paths, name: str, uid: int, home: str, chroot: bool) -> New:
+    """The account of a jail, with everything at once: at no instant is there one that has another shell than the door,
+    is not a member of the group, or could log in without a password ("*" matches none, proftpd's and sshd's rules
+    included)."""
+    return New(name, uid, home, paths.door, (GROUP, CHROOT_GROUP) if chroot else (GROUP,))
+
+
+def create(paths: Paths, account: New, point: Point = lambda label: None) -> None:
+    """Add the account, or complete a half-made one. No home, no mail box, no subordinate ids: those of useradd(8) run
+    out at some 9,000 users. Raise ``conflict.account-exists``, ``conflict.group-exists``, ``busy.accounts``."""
+    _one(change(paths, add=[account], point=point))
+
+
+def delete(paths: Paths, name: str, uid: int, point: Point = lambda label: None) -> None:
+    """Remove the account and its own group, whatever of them is there. The home is not touched."""
+    if _lines("/etc/passwd", name) and any(_lines(file, name) for file in SUBORDINATE):
+        _change(paths, [USERDEL, "--", name])  # somebody gave her subordinate ids, whose files have more to them
+    _one(change(paths, remove=[(name, uid)], point=point))
 
 
 def set_shell(paths: Paths, name: str, shell: str) -> None:
-    _change(paths, [USERMOD, "--shell", shell, "--", name])
+    _one(change(paths, alter=[Changed(name, shell=shell)]))
 
 
 def join(paths: Paths, name: str, group: str = GROUP) -> None:
-    """Make ``name`` a member of the group. gpasswd(1) takes users that only a directory service knows, too."""
-    _change(paths, [GPASSWD, "--add", name, group])
+    """Make ``name``, which may be a user that only a directory service knows, a member of the local group."""
+    _one(change(paths, alter=[Changed(name, join=(group,))]))
 
 
 def leave(paths: Paths, name: str, group: str = GROUP) -> None:
-    _change(paths, [GPASSWD, "--delete", name, group])
+    _one(change(paths, alter=[Changed(name, leave=(group,))]))
 
 
 def set_password_hash(paths: Paths, name: str, hashed: str) -> None:
-    """Write a hash; on standard input, as the arguments of a process are everybody's to read."""
-    _change(paths, [CHPASSWD, "--encrypted"], f"{name}:{hashed}\n".encode())
+    _one(change(paths, alter=[Changed(name, password=hashed)]))

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from ...errors import JailkitError
 from ...paths import CHROOT_GROUP
 from .. import accounts
+from ..accountfiles import New
+from ..state import Row
 from ..world import World
 from .base import Operation
 
 
 def _complete(world: World, uid: int) -> bool:
-    """Whether the account stands in all its files: useradd replaces four of them, one after the other."""
+    """Whether the account stands in all its files, as it is to be."""
     entry = accounts.find(world.name)
     return (
         entry is not None
@@ -25,11 +27,8 @@ def _complete(world: World, uid: int) -> bool:
 
 @dataclass(frozen=True)
 class CreateAccount(Operation):
-    """One call of useradd: shell (the door), group and locked password come with the account, not after it.
-
-    If it is killed between two of the files, what stands there is an account without a password, without a home
-    and, at worst, not yet in the group, so that no key of ours counts for it: there is nothing to log in with.
-    """
+    """Shell (the door), groups and locked password come with the account, not after it: passwd(5) is the last of the
+    files that is replaced. Killed before that, there are names in the others that nobody has."""
 
     home: str
 
@@ -44,29 +43,28 @@ class CreateAccount(Operation):
     def apply(self, world: World) -> None:
         row = world.row()
         found = accounts.find(world.name)
-        if found is not None:
-            if found.uid != row.uid or not found.local:
-                raise JailkitError(
-                    "conflict.account-exists", f"somebody else has made an account {world.name}", "choose another name"
-                )
-            accounts.delete(world.paths, world.name)  # ours, by its uid, and incomplete
-        elif world.note.get("begun"):
-            accounts.delete(world.paths, world.name)  # its group, if useradd came that far
+        if found is not None and (found.uid != row.uid or not found.local):
+            raise JailkitError(
+                "conflict.account-exists", f"somebody else has made an account {world.name}", "choose another name"
+            )
         world.remember(begun=True)
-        accounts.create(world.paths, world.name, row.uid, self.home, row.level == "chroot")
+        accounts.create(world.paths, self.account(world, row), world.point)
         if not _complete(world, row.uid):
-            raise JailkitError("host.account", f"useradd has not made {world.name} as asked", "pwck -r; grpck -r")
+            raise JailkitError("host.account", f"{world.name} is not there as it was made", "pwck -r; grpck -r")
+
+    def account(self, world: World, row: Row) -> New:
+        return accounts.new(world.paths, world.name, row.uid, self.home, row.level == "chroot")
 
     def undo(self, world: World) -> None:
         row = world.state.get(world.name)
         found = accounts.find(world.name)
         if row is not None and world.note.get("begun") and (found is None or found.uid == row.uid):
-            accounts.delete(world.paths, world.name)
+            accounts.delete(world.paths, world.name, row.uid)
 
 
 @dataclass(frozen=True)
 class RemoveAccount(Operation):
-    """By userdel without ``-r``: that one deletes by path, as root, in a tree that was the tenant's."""
+    """Nothing in the home is touched: ``userdel -r`` deletes by path, as root, in a tree that was the tenant's."""
 
     kind = "remove-account"
     final = True
@@ -77,4 +75,4 @@ class RemoveAccount(Operation):
     def apply(self, world: World) -> None:
         found = accounts.find(world.name)
         if found is None or found.uid == world.row().uid:
-            accounts.delete(world.paths, world.name)
+            accounts.delete(world.paths, world.name, world.row().uid, world.point)
