@@ -15,6 +15,7 @@ from ...spec.source import TarSource
 from ...spec.template import TemplateSpec
 from .. import unpack
 from ..layer import Row
+from ..tarball import Limits
 from . import Build
 
 _SMALL = 64 << 20
@@ -34,6 +35,14 @@ def inputs(spec: TemplateSpec, directory: str, host_root: str) -> Any:
         return {"sha256": _sha256(fd), "limits": limits}
 
 
+def problems(spec: TemplateSpec, directory: str, host_root: str) -> list[tuple[str, str]]:
+    """Another file than the one that the template wants; :func:`inputs` finds that there is none."""
+    table = _table(spec)
+    with _opened(table, directory, host_root) as fd:
+        other = table.sha256 and _sha256(fd) != table.sha256
+    return [("tar.sha256", f"{table.file} is another file")] if other else []
+
+
 def rows(build: Build) -> list[Row]:
     """Raise ``missing.archive``, ``conflict.archive``, ``busy.archive``, and as unpack.rows."""
     table = _table(build.spec)
@@ -42,7 +51,7 @@ def rows(build: Build) -> list[Row]:
         if table.sha256:
             _compare(table, _sha256(fd))
         os.lseek(fd, 0, os.SEEK_SET)
-        limits = unpack.Limits(table.max_bytes, table.max_names)
+        limits = Limits(table.max_bytes, table.max_names)
         build.log(f"unpacking {table.file}, {os.fstat(fd).st_size:,} bytes")
         found = unpack.rows(fd, build.contents, build.scratch, limits, table.file, build.log)
         if _identity(fd) != before:
