@@ -296,8 +296,9 @@ def real_root() -> Path:
     key = canonical_digest([debian.inputs(spec(**TABLE.model_dump()), "/", "/"), parts])[:16]
     kept = CACHE / f"debian-{key}.tar"
     if kept.exists():
+        os.utime(kept)
         return kept
-    for old in CACHE.glob("debian-*.tar"):
+    for old in sorted(CACHE.glob("debian-*.tar"), key=lambda path: path.stat().st_mtime)[:-3]:  # of other work trees
         old.unlink()
     place = tempfile.mkdtemp(prefix="jailkit-test-", dir="/var/lib")
     try:
