@@ -83,7 +83,7 @@ def inputs(paths: Paths, template: Template, host_root: str = "/") -> str:
     files = {name: [canonical_digest(data.hex()), mode] for name, (data, mode) in template.files.items()}
     return canonical_digest([
         settings(spec), store.jail_texts(template), files, [row.data() for row in copied],
-        _source(spec.source).inputs(spec, template.directory, host_root),
+        source_of(spec.source).inputs(spec, template.directory, host_root),
     ])  # fmt: skip
 
 
@@ -103,7 +103,8 @@ def smoke(paths: Paths, digest: str, log: Log) -> None:
         workshop.smoke(paths, paths.image_root(digest), template, log)
 
 
-def _source(kind: str) -> Source:
+def source_of(kind: str) -> Source:
+    """The module that builds from that kind of source."""
     module: Source = import_module(f"{__package__}.source.{kind}")
     return module
 
@@ -152,7 +153,7 @@ class _Bench:
         return rows
 
     def _source_layer(self) -> list[Row]:
-        spec, source = self.template.spec, _source(self.template.spec.source)
+        spec, source = self.template.spec, source_of(self.template.spec.source)
 
         def make(kept: Contents) -> list[Row]:
             place = f"{self.place}/source"

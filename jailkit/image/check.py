@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InvalidFile, InvalidFiles, JailkitError
 from ..paths import Paths
-from ..spec.template import TemplateSpec
 from . import build
 from .template import Template, jail_entries, load_template, rendered_files
 
@@ -48,13 +46,12 @@ def check(paths: Paths, name: str, host_root: str = "/") -> list[Fault]:
                 found.append(fault)
     file = f"{template.own_folder}/template.toml"
     found += [Fault(file, where, what) for where, what in _places(template)]
-    if template.spec.source == "host":
-        found += [Fault(file, where, what) for where, what in _programs(template.spec, host_root)]
     try:
         build.inputs(paths, template, host_root)
+        wrong = build.source_of(template.spec.source).problems(template.spec, template.directory, host_root)
     except JailkitError as error:
-        found += [Fault(file, "source", line) for line in error.message.splitlines()]
-    return found
+        wrong = [("source", line) for line in error.message.splitlines()]
+    return found + [Fault(file, where, what) for where, what in wrong]
 
 
 def _faults(error: InvalidFile) -> list[Fault]:
@@ -88,17 +85,4 @@ def _places(template: Template) -> list[tuple[str, str]]:
             found.append((f"files/{path}", f"lies below {above}, which is a link"))
         if target in needed:
             found.append((f"files/{path}", "is a file where the template has a directory"))
-    return found
-
-
-def _programs(spec: TemplateSpec, host_root: str) -> list[tuple[str, str]]:
-    """Of a template that shows the host's programs: directories and login shell that are not there."""
-    found = []
-    for index, path in enumerate(spec.binds):
-        if not os.path.isdir(os.path.join(host_root, path.lstrip("/"))):
-            found.append((f"binds[{index}]", f"this host has no directory {path}"))
-    real = os.path.realpath(os.path.join(host_root, spec.shell.lstrip("/")))
-    shown = any(real.startswith(os.path.join(host_root, path.lstrip("/")) + "/") for path in spec.binds)
-    if shown and not os.access(real, os.X_OK):
-        found.append(("shell", f"this host has no program {spec.shell}"))
     return found

@@ -13,10 +13,14 @@ _DEFAULT = "default"
 
 
 def text(spec: TemplateSpec, origins: dict[str, str]) -> str:
-    """``spec`` as one template.toml without includes; it reads back as the same. origins: see include.Resolved."""
-    data = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
-    includes = data.pop("includes")
-    lines = [f"# merged from: {', '.join(includes)}"] if includes else []
+    """``spec`` as one template.toml without includes; it reads back as the same. Keys that nobody has set stand there
+    with their defaults, commented out. origins: see include.Resolved."""
+    data = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+    data.pop("includes", None)
+    every = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+    left = {key: value for key, value in every.items() if key not in (*data, "includes") and value not in ({}, [])}
+    lines = [f"# merged from: {', '.join(spec.includes)}"] if spec.includes else []
+    lines += [f"#{_key(key)} = {_item(value)}" for key, value in left.items() if not isinstance(value, dict)]
     lines += _table(data, origins, "")
     return "\n".join(lines).strip("\n") + "\n"
 

@@ -34,6 +34,11 @@ class Source(Protocol):
         image. Cheap (well below a second), and it writes nothing. Raise JailkitError."""
         ...
 
+    def problems(self, spec: TemplateSpec, directory: str, host_root: str) -> list[tuple[str, str]]:
+        """What a build would fail on, all of it, as far as looking at this host can tell: (key in the template, what is
+        wrong). May take seconds; writes and executes nothing. Raise JailkitError."""
+        ...
+
     def rows(self, build: Build) -> Iterable[Row]:
         """The layer; contents go to ``build.contents``. Raise JailkitError, OSError."""
         ...

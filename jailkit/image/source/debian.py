@@ -86,6 +86,11 @@ def inputs(spec: TemplateSpec, directory: str, host_root: str) -> Any:
     }  # fmt: skip
 
 
+def problems(spec: TemplateSpec, directory: str, host_root: str) -> list[tuple[str, str]]:
+    """A program that is missing; a mirror's packages only the mirror knows."""
+    return [] if os.path.exists(PROGRAM) else [("source", "mmdebstrap is not installed: apt install mmdebstrap")]
+
+
 def rows(build: Build) -> list[Row]:
     """Raise ``host.mmdebstrap``, ``host.suite``, ``host.mirror``, ``host.debian``, ``io.mirror``, ``missing.suite``,
     ``missing.package``, and as unpack.rows."""

@@ -20,6 +20,22 @@ def inputs(spec: TemplateSpec, directory: str, host_root: str) -> Any:
     return [[row.path, row.target] for row in merged_links(host_root)]
 
 
+def problems(spec: TemplateSpec, directory: str, host_root: str) -> list[tuple[str, str]]:
+    """Directories that are to be shown and the login shell, where the host has not got them."""
+    if spec.level == "chroot":
+        return []
+    places = [os.path.join(host_root, path.lstrip("/")) for path in spec.binds]
+    found = [
+        (f"binds[{index}]", f"this host has no directory {spec.binds[index]}")
+        for index, path in enumerate(places)
+        if not os.path.isdir(path)
+    ]
+    shell = os.path.realpath(os.path.join(host_root, spec.shell.lstrip("/")))
+    if any(shell.startswith(f"{path}/") for path in places) and not os.access(shell, os.X_OK):
+        found.append(("shell", f"this host has no program {spec.shell}"))
+    return found
+
+
 def rows(build: Build) -> Iterable[Row]:
     return [*merged_links(build.host_root), *(layer.directory(path) for path in build.spec.binds)]
 

@@ -35,6 +35,14 @@ def inputs(spec: TemplateSpec, directory: str, host_root: str) -> Any:
         return {"sha256": _sha256(fd), "limits": limits}
 
 
+def problems(spec: TemplateSpec, directory: str, host_root: str) -> list[tuple[str, str]]:
+    """Another file than the one that the template wants; :func:`inputs` finds that there is none."""
+    table = _table(spec)
+    with _opened(table, directory, host_root) as fd:
+        other = table.sha256 and _sha256(fd) != table.sha256
+    return [("tar.sha256", f"{table.file} is another file")] if other else []
+
+
 def rows(build: Build) -> list[Row]:
     """Raise ``missing.archive``, ``conflict.archive``, ``busy.archive``, and as unpack.rows."""
     table = _table(build.spec)

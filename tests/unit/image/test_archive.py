@@ -185,7 +185,10 @@ HARM: dict[str, tuple[Callable[[Parts], Parts | None], str]] = {
     "takes-the-hosts-network": (manifest(setting(network="host")), "network"),
     "lets-cron-in": (manifest(setting(services=["cron"])), "services"),
     "jail-file-climbs": (manifest(lambda body: body["jail_files"].update({"../x": ""})), "cannot be one of /etc"),
-    "renders-what-nobody-knows": (manifest(lambda body: body.update(jail_files={"hostname.j2": "{{ 1 }}"})), "be rendered"),
+    "renders-what-nobody-knows": (
+        manifest(lambda body: body.update(jail_files={"hostname.j2": "{{ 1 }}"})),
+        "be rendered",
+    ),
     "jail-file-is-a-number": (manifest(lambda body: body["jail_files"].update(x=1)), "not texts"),
 }  # fmt: skip
 

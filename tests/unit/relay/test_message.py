@@ -18,8 +18,8 @@ def name(*labels: bytes) -> bytes:
 
 
 def asked(
-    question: bytes = name(b"db", b"example") + b"\0\1\0\1", flags: int = 0x0100, counts: tuple[int, ...] = (1, 0, 0, 0),
-    more: bytes = b"", number: int = 0x1234,
+    question: bytes = name(b"db", b"example") + b"\0\1\0\1", flags: int = 0x0100,
+    counts: tuple[int, ...] = (1, 0, 0, 0), more: bytes = b"", number: int = 0x1234,
 ) -> bytes:  # fmt: skip
     return struct.pack("!HHHHHH", number, flags, *counts) + question + more
 
@@ -109,7 +109,8 @@ def test_an_answer_belongs_to_its_question() -> None:
     assert query.answered_by(good.replace(b"example", b"eXample"), 7) == asked(flags=0x8180, more=b"records")
     for bad in (
         good[:20], asked(flags=0x8180, number=8), asked(number=7), asked(flags=0x9180, number=7),
-        asked(name(b"db", b"examplf") + b"\0\1\0\1", flags=0x8180, number=7), asked(flags=0x8180, counts=(0, 1, 0, 0), number=7),
+        asked(name(b"db", b"examplf") + b"\0\1\0\1", flags=0x8180, number=7),
+        asked(flags=0x8180, counts=(0, 1, 0, 0), number=7),
         asked(name(b"db", b"example") + b"\0\x1c\0\1", flags=0x8180, number=7),
     ):  # fmt: skip
         assert query.answered_by(bad, 7) is None
