@@ -4,7 +4,8 @@
 
 TAR: by default the Debian root that the tests keep below /var/tmp/jailkit-tests. Each round does both, on the same
 disk: tar writes the files; jailkit reads the archive in its confined process, hashes each file and writes it to a
-content store. Neither waits for the disk (tar never does; the store does once, when an image is published). Read the ratio."""
+content store. Neither waits for the disk (tar never does; the store does once, when an image is published). Read the
+ratio."""
 
 from __future__ import annotations
 
