@@ -34,6 +34,7 @@ Log = Callable[[str], None]
 
 MEMORY = 1 << 30
 SECONDS = 3600
+"""What the process may use: bytes beyond what it begins with, seconds of a processor."""
 _HEADER = 32 << 10
 _PYC = 64 << 20
 _STEP = 20_000
@@ -87,8 +88,8 @@ def records(archive: int, directory: str, limits: Limits) -> Generator[Record, N
         fcntl.fcntl(output_in, _F_SETPIPE_SZ, 1 << 20)
     null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
     rules = {
-        resource.RLIMIT_AS: MEMORY, resource.RLIMIT_CPU: SECONDS, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NOFILE: 16,
+        resource.RLIMIT_AS: _own_memory() + MEMORY, resource.RLIMIT_CPU: SECONDS, resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 16,
     }  # fmt: skip
     with os.fdopen(output, "rb", buffering=1 << 20) as pipe:
         try:
@@ -104,6 +105,12 @@ def records(archive: int, directory: str, limits: Limits) -> Generator[Record, N
                 raise _error(process.wait(), limits)
         finally:
             process.kill()
+
+
+def _own_memory() -> int:
+    """Bytes of address space that the process has from us when it begins (proc_pid_statm(5))."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _read(pipe: BinaryIO, broken: Broken) -> Iterator[Record]:

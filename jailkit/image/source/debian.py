@@ -9,7 +9,8 @@ root as it is: no subuid, no newuidmap, and users need not be allowed to make na
 What it writes is a tar on its standard output, and that is read as any tar is (unpack.py): another confined process.
 
 The same packages give the same layer: no clock (SOURCE_DATE_EPOCH), no log, no cache, no machine id, no name of this
-host. Which packages a mirror has on a day is the mirror's business: ``image build --no-cache`` asks it again."""
+host. That a mirror has other packages is seen where the host's apt uses the same one and was updated since; else
+``image build --no-cache`` asks it."""
 
 from __future__ import annotations
 
@@ -73,16 +74,18 @@ _ERRORS = (
     ("No space left", "io.space", "there is no space left", "df -h /var/lib/jailctl"),
 )  # fmt: skip
 _TAIL = 200
+_LOG = "the build's log says more: /var/lib/jailctl/logs"
 
 
 def inputs(spec: TemplateSpec, directory: str, host_root: str) -> Any:
-    """The table, the mirrors, and the keys that they are signed with. Raise ``host.suite``, ``host.mirror``."""
+    """The table, the mirrors, the keys that they are signed with, and which packages they have as far as the host's apt
+    knows. Raise ``host.suite``, ``host.mirror``."""
     table = _table(spec)
     suite = table.suite or apt.codename(host_root)
     found = _entries(table, suite, host_root)
     return {
         "table": table.model_dump(mode="json"), "suite": suite, "sources": [entry.stanza() for entry in found],
-        "keyrings": apt.keyrings(found, host_root), "clean": _CLEAN,
+        "packages": apt.packages(found, host_root), "keyrings": apt.keyrings(found, host_root), "clean": _CLEAN,
     }  # fmt: skip
 
 
@@ -212,7 +215,7 @@ class _Run:
                 break
             else:
                 self.finish()
-                raise JailkitError("host.debian", "mmdebstrap has written nothing", "look at the lines above")
+                raise JailkitError("host.debian", "mmdebstrap has written nothing", _LOG)
         # what it says while the tar is read must be read as well, or it waits for us
         self._thread = threading.Thread(target=self._drain, daemon=True)
         self._thread.start()
@@ -257,7 +260,7 @@ def _explained(lines: list[str]) -> JailkitError:
         if any(sign in line for line in lines):
             line = next(line for line in lines if sign in line)
             return JailkitError(code, f"mmdebstrap: {sentence}: {line.strip()}", hint)
-    return JailkitError("host.debian", f"mmdebstrap has failed: {said or 'it says nothing'}", "look at the lines above")
+    return JailkitError("host.debian", f"mmdebstrap has failed: {said or 'it says nothing'}", _LOG)
 
 
 def _stage(root: str, tmp: str, settings: dict[str, str], shared: str) -> None:

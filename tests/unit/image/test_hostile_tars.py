@@ -243,7 +243,7 @@ def test_a109_a_bomb_is_refused_before_it_has_filled_anything(name: str, tmp_pat
 
 
 def test_a109_a_header_that_wants_gigabytes_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "MEMORY", 400 << 20)
+    monkeypatch.setattr(unpack, "MEMORY", 100 << 20)
     path = tmp_path / "pax.tar"
     path.write_bytes(PAX_BOMB)
     os.truncate(path, 9 << 30)
