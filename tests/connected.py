@@ -131,9 +131,9 @@ def connected() -> Iterator[Connected]:
         host = stack.enter_context(Host())
         host.jailctl("setup", "--no-login-test")
         made = Connected(host, stack)
+        made.resolve()
         made.template("connected", CONNECTORS)
         for user in ("ann", "ben"):
             made.user(user, "connected")
         made.user("cut", "shell")
-        made.resolve()
         yield made

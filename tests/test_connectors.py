@@ -62,7 +62,8 @@ def test_a051_mysql_knows_who_comes(net: Connected) -> None:
         assert "Access denied" in net.says("ann", f"{MARIADB} -u {other} -e 'select 1'")
     assert "Can't connect" in net.says("cut", f"{MARIADB} -e 'select 1'"), "no connector, no server"
     # what else is there: nothing to be read, nothing to be changed
-    inside = net.says("ann", f"cat {MYSQL}/*.pid; touch {MYSQL}/x; rm -f {MYSQL}/mysqld.sock; chmod 0 {MYSQL}; ls {MYSQL}")
+    tries = f"cat {MYSQL}/*.pid; touch {MYSQL}/x; rm -f {MYSQL}/mysqld.sock; chmod 0 {MYSQL}; ls {MYSQL}"
+    inside = net.says("ann", tries)
     assert inside.count("Permission denied") == 1 and inside.count("Read-only file system") == 3
     assert inside.splitlines()[-2:] == ["mysqld.pid", "mysqld.sock"]
     assert doctor(net, "connectors.mysql")["state"] == "ok"
@@ -93,7 +94,8 @@ def test_a_directory_that_was_made_anew_is_seen_by_doctor(net: Connected) -> Non
     """As for a server whose unit has it as RuntimeDirectory."""
     net.says("ann", "true")
     server = net.mysql()
-    net.shell(f"mv {MYSQL} {MYSQL}.old; install -d -o mysql -g mysql {MYSQL}; mv {MYSQL}.old/* {MYSQL}/; rmdir {MYSQL}.old")
+    old = f"{MYSQL}.old"
+    net.shell(f"mv {MYSQL} {old}; install -d -o mysql -g mysql {MYSQL}; mv {old}/* {MYSQL}/; rmdir {old}")
     assert "Can't connect" in net.says("ann", f"{MARIADB} -e 'select 1'")
     (finding,) = doctor(net, "connectors.mysql")["findings"]
     assert "ann" in finding["seen"] and finding["mend"] == "jailctl stop ann"
@@ -118,7 +120,8 @@ def test_names_resolve_and_nothing_else_gets_out(net: Connected) -> None:
         "for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):\n"
         "    for where in (('127.0.0.1', 22), ('192.0.2.7', 53), ('10.0.0.1', 53), ('8.8.8.8', 53)):\n"
         "        try:\n"
-        "            s = socket.socket(socket.AF_INET, kind); s.settimeout(2); s.connect(where); s.send(b'x'); s.recv(1)\n"
+        "            s = socket.socket(socket.AF_INET, kind); s.settimeout(2); s.connect(where)\n"
+        "            s.send(b'x'); s.recv(1)\n"
         "            print('got', kind, where)\n"
         "        except OSError as error:\n"
         "            print(error.errno)\n"
@@ -132,7 +135,8 @@ def test_a_long_answer_comes_by_tcp(net: Connected) -> None:
     code = (
         "import socket\n"
         "q = b'\\x12\\x34\\x01\\0\\0\\x01\\0\\0\\0\\0\\0\\0\\4long\\7example\\0\\0\\x10\\0\\1'\n"
-        "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.connect(('127.0.0.1', 53)); u.send(q); a = u.recv(65535)\n"
+        "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.connect(('127.0.0.1', 53)); u.send(q)\n"
+        "a = u.recv(65535)\n"
         "s = socket.create_connection(('127.0.0.1', 53)); s.sendall(len(q).to_bytes(2, 'big') + q)\n"
         "f = s.makefile('rb'); b = f.read(int.from_bytes(f.read(2), 'big'))\n"
         "print(a[2] & 2, len(a) <= 512, b[2] & 2, b.count(b'x' * 250), a[:2] == b[:2] == q[:2])\n"
@@ -166,17 +170,13 @@ def test_with_the_hosts_network_names_are_the_hosts(net: Connected) -> None:
 # -- the log
 
 
-def lines(net: Connected, containing: str) -> list[str]:
-    return [line.partition(" jailctl")[2] for line in net.host.syslog(containing)]
-
-
 def test_a_line_has_the_jails_name(net: Connected) -> None:
     assert "No such file" in net.says("cut", "ls /dev/log")
     assert net.says("ann", "logger -t prog -p local3.info 'a first line'") == ""
-    assert net.host.wait_syslog("a first line").endswith(" jailctl[ann]: prog: a first line")
+    assert net.host.wait_syslog("a first line").endswith(" jailctl/ann: prog: a first line")
     assert net.host.syslog("a first line")[0].startswith("<158>")
     assert net.says("ben", "python3 -c 'import syslog; syslog.openlog(\"app\"); syslog.syslog(\"from ben\")'") == ""
-    assert net.host.wait_syslog("from ben").endswith(" jailctl[ben]: app: from ben")
+    assert net.host.wait_syslog("from ben").endswith(" jailctl/ben: app: from ben")
 
 
 def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(net: Connected) -> None:
@@ -185,7 +185,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(net: Connected)
     os.kill(worker.pid, signal.SIGSTOP)
     assert net.says("ann", "logger while it stands still") == ""
     os.kill(worker.pid, signal.SIGKILL)
-    net.host.wait_syslog("jailctl[ann]: ann: while it stands still")
+    net.host.wait_syslog("jailctl/ann: ann: while it stands still")
     again, after = net.served()
     assert again.pid == parent.pid and after.pid != worker.pid
     assert net.host.wait_syslog("jailctl-relay: the worker ended")
@@ -203,16 +203,16 @@ def test_a_host_log_that_is_restarted(net: Connected) -> None:
         began = time.monotonic()
         assert net.says("ann", "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do logger lost; done") == ""
         assert time.monotonic() - began < 20, "nobody waits for a log that is not there"
-    assert "lines dropped" in net.host.wait_syslog("jailctl-relay[ann]: ", timeout=20)
+    assert "lines dropped" in net.host.wait_syslog("jailctl-relay/ann: ", timeout=20)
     assert net.says("ann", "logger here again") == ""
-    net.host.wait_syslog("jailctl[ann]: ann: here again")
+    net.host.wait_syslog("jailctl/ann: ann: here again")
     assert doctor(net, "connectors.syslog")["state"] == "ok"
     before = len(net.host.syslog("dropped"))
     for number in range(3):  # at once anew, as by a restart: nothing is lost
         with net.host.without_syslog():
             pass
         assert net.says("ann", f"logger number {number}") == ""
-        net.host.wait_syslog(f"jailctl[ann]: ann: number {number}")
+        net.host.wait_syslog(f"jailctl/ann: ann: number {number}")
     assert len(net.host.syslog("dropped")) == before
 
 
@@ -300,3 +300,28 @@ def test_a_relay_that_cannot_be_started_costs_no_login(net: Connected) -> None:
         place.unlink()
         net.host.jailctl("stop", "ann")
     assert net.says("ann", LOOK) == f"{ADDRESS}\n"
+
+
+@pytest.mark.slow
+def test_two_thousand_jails_on_one(net: Connected) -> None:
+    """Every one is served, also by the worker that comes after one that was killed, and its memory is bounded."""
+    count = 2000
+    script = Path(__file__).with_name("many_connected.py").read_text()
+    with net.host.spawn(["/usr/bin/python3", "-I", "-S", "-c", script, str(count)]) as many:
+        assert many.stdout and many.stdin and many.stdout.readline().startswith(b'{"registered"')
+        for turn in ("first", "second"):
+            many.stdin.write(f"{turn} line\n".encode())
+            assert many.stdout.readline() == b"{}\n"
+            wait_for(lambda: len(net.host.syslog(f": {turn} line")) == count, 30, f"the {turn} lines")  # noqa: B023
+            assert len({line.partition("/many-")[2] for line in net.host.syslog(f": {turn} line")}) == count
+            parent, worker = net.served()
+            for process in (parent, worker):
+                pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+                assert pages * os.sysconf("SC_PAGE_SIZE") < 32 << 20
+            os.kill(worker.pid, signal.SIGKILL)
+            wait_for(lambda: net.relay()[-1].pid not in (parent.pid, worker.pid), 5, "another")  # noqa: B023
+        for user in ("ann", "ben"):
+            net.host.jailctl("stop", user)
+        many.stdin.close()
+        many.wait(10)
+    wait_for(lambda: net.relay() == [], 5, "it ends with the last")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +13,7 @@ pytestmark = pytest.mark.host
 
 TEMPLATE = """name = "tools"
 description = "Some programs and what they need"
+includes = ["skeleton", "accounts"]
 source = "copy"
 shell = "/bin/bash"
 
@@ -23,10 +22,6 @@ programs = ["bash", "sh", "ls", "cat", "id", "git", "python3", "locale", "getent
 globs = ["/usr/lib/git-core", "/usr/share/git-core/templates"]
 extra = ["/usr/lib/openssh/sftp-server"]
 packages = [{packages}]
-
-[image]
-directories = ["/dev", "/etc", "/home", "/proc", "/run", "/tmp", "/var", "/var/tmp"]
-copy = ["/etc/nsswitch.conf"]
 """
 
 
@@ -41,9 +36,6 @@ def h() -> Iterator[Host]:
     with Host() as host:
         host.jailctl("setup")
         write(host)
-        # her own passwd and group, as in the shell template
-        jail = Path(__file__).resolve().parents[1] / "templates/shell/jail"
-        shutil.copytree(jail, host.root / "etc/jailctl/templates/tools/jail")
         host.jailctl("image", "build", "tools")
         host.jailctl("add-user", "cora", "--template", "tools", "--key", f"{host.key('cora')}.pub")
         yield host

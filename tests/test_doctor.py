@@ -31,6 +31,7 @@ def sound() -> Iterator[Host]:
         host.run(["/usr/sbin/useradd", "-m", "-s", "/bin/bash", "plain"], check=True)
         for name in ("alice", "bob"):
             host.jailctl("add-user", name, "--key", host.key(name) + ".pub")
+        host.jailctl("add-user", "dan", "--template", "sftp-only", "--key", host.key("dan") + ".pub")
         yield host
 
 
@@ -66,6 +67,10 @@ CASES = [
     ("paths.homes", "chown plain /home/alice", "fail", "/home/alice is not a directory of uid",
      "chown alice /home/alice"),
     ("paths.homes", "mv /home/bob /home/bob2", "fail", "there is no /home/bob", "mv /home/bob2 /home/bob"),
+    ("paths.homes", "chmod 775 /home/dan", "fail", "dan: /home/dan has mode 0775: others may write", MEND),
+    ("paths.homes", "chmod 755 /home/dan", "fail", "dan: /home/dan has mode 0755: others may enter", MEND),
+    ("paths.homes", "chown dan /home/dan", "fail", "dan: /home/dan belongs to uid", MEND),
+    ("paths.homes", "rmdir /home/dan/files", "fail", "dan: there is no /home/dan/files", MEND),
     ("paths.shells", f"echo {DOOR} >> /etc/shells", "warn", "is in /etc/shells", "sed -i /jailctl/d /etc/shells"),
     ("sshd.config", f"echo NoSuchWord yes > {EARLY}", "fail", "NoSuchWord", f"rm {EARLY}"),
     ("sshd.fragment", f"echo '# mine' >> {FRAGMENT}", "fail", "not what jailctl wrote", MEND),
@@ -80,6 +85,8 @@ CASES = [
      f"rm {EARLY}"),
     ("sshd.effective", f"printf 'Match all\\n PermitTunnel yes\\n' > {EARLY}", "fail", "permittunnel is 'yes'",
      f"rm {EARLY}"),
+    ("sshd.effective", f"printf 'Match User dan\\n ChrootDirectory none\\n' > {EARLY}", "fail",
+     "chrootdirectory is 'none', not '/run/jailctl/jails/%U/chroot', for user=dan", f"rm {EARLY}"),
     ("sshd.global", "sed -i 's/^UsePAM yes/UsePAM no/' /etc/ssh/sshd_config", "fail", "UsePAM is no",
      "sed -i 's/^UsePAM no/UsePAM yes/' /etc/ssh/sshd_config"),
     ("sshd.global", f"echo PermitUserEnvironment yes > {EARLY}", "warn", "PermitUserEnvironment is yes", f"rm {EARLY}"),
@@ -101,6 +108,10 @@ CASES = [
      "ghost is in group jailed and has no account",
      "sed -i '/^jailed:/s/,ghost$//' /etc/group"),
     ("accounts.specs", "gpasswd -d bob jailed", "fail", "bob has a jail and is not in group jailed", MEND),
+    ("accounts.levels", "gpasswd -d dan jailed-chroot", "fail", "dan has files only and is not in", MEND),
+    ("accounts.levels", "gpasswd -a alice jailed-chroot", "fail", "alice has a shell and is in", MEND),
+    ("accounts.levels", "gpasswd -a plain jailed-chroot", "fail", "plain is in group jailed-chroot and not in jailed",
+     "gpasswd -d plain jailed-chroot"),
     ("accounts.outside", f"usermod -s {DOOR} plain", "fail", "plain has the door for a shell",
      "usermod -s /bin/bash plain"),
     ("accounts.privileged", "groupadd -f docker; gpasswd -a alice docker", "warn", "alice is in docker", MEND),
@@ -158,6 +169,8 @@ def test_every_check_has_a_case() -> None:
     elsewhere = {"kernel.version", "kernel.features", "kernel.userns", "kernel.jail", "kernel.overlay", "kernel.proc"}
     elsewhere |= {"cgroup.controllers", "cgroup.keeper", "pam.modules", "pam.user-manager", "accounts.group"}
     elsewhere |= {"jobs.mail"}
+    # tests/test_connectors.py
+    elsewhere |= {f"connectors.{name}" for name in ("relay", "syslog", "dns", "mysql", "postgresql")}
     from jailkit.doctor.run import CHECKS
 
     assert {check.id for check in CHECKS} == ids | elsewhere and not ids & elsewhere
@@ -196,7 +209,7 @@ def test_what_is_printed(sound: Host) -> None:
         "      mend: chmod 644 /etc/jailctl/keys/alice\n"
         "      fail: /etc/jailctl/keys/bob has mode 0666\n"
         "      mend: chmod 644 /etc/jailctl/keys/bob\n"
-        "ok    paths.homes           2 homes\n"
+        "ok    paths.homes           3 homes\n"
         "\n1 ok, 0 warnings, 1 failure\n"
     )
 

@@ -160,6 +160,15 @@ def test_quickstart_undo_leaves_what_an_administrator_made(newcomer: Host) -> No
     """A template and options of her own; a jail whose spec file is elsewhere for the moment; a demo of her own."""
     h = newcomer
     run(h, "quickstart")
+    jails = h.root / "var/lib/jailctl/state.db"
+    jails = jails.rename(jails.with_name("moved"))
+    jails.with_name("state.db").mkdir()
+    before = state(h)
+    done = h.run([f"{SRC}/quickstart", "--undo"], env=ENV, timeout=60)
+    assert done.returncode != 0 and "jailctl show demo" in done.stderr, "whose jail demo's is was not to be read"
+    assert changes(before, state(h)) == {}
+    jails.with_name("state.db").rmdir()
+    jails.rename(jails.with_name("state.db"))
     (h.root / "etc/jailctl/templates/ours").mkdir()
     (h.root / "etc/jailctl/templates/ours/template.toml").write_text("# ours\n")
     h.jailctl("add-user", "alice", "--key", f"{h.key('alice')}.pub")

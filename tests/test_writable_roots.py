@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,7 +109,7 @@ def test_reset_drops_it(clean: Host) -> None:
     host.jailctl("stop", "wida")
     assert refused(host, "reset", "wida")["code"] == "usage.confirm"
     dry = output(host, "reset", "wida", "--dry-run")
-    assert dry["dropped"] > 0 and not dry["changed"] and len(changes(host, "wida")) == 2
+    assert dry["dropped"] == 2 and not dry["changed"] and len(changes(host, "wida")) == 2
     host.jailctl("reset", "wida", "--yes")
     assert changes(host, "wida") == {}
     assert inside(host, "wida", f"cat {HERS}/keep ~/stays; ls {HERS}").split() == [
@@ -205,6 +207,9 @@ def test_a_layer_that_is_missing_or_anothers_is_refused(clean: Host) -> None:
     error = refused(host, "start", "wida")
     assert error["code"] == "missing.layer" and "jailctl reset wida" in error["hint"]
     assert host.ssh("wida", "true").returncode != 0
+    report = json.loads(host.jailctl("doctor", "state", "--json", check=False).stdout)
+    (finding,) = next(check["findings"] for check in report["checks"] if check["id"] == "state.layers")
+    assert finding["state"] == "fail" and "jailctl reset wida" in finding["mend"]
     place.symlink_to("elsewhere")
     assert refused(host, "start", "wida")["code"] == "missing.layer"
     place.unlink()
@@ -230,3 +235,38 @@ def test_removal_takes_the_layer(wide: Host) -> None:
     inside(host, "wide1", f"cd {HERS}; rm -f keep; mkdir -p a/b; echo x > a/b/c; chmod 0 a/b || true")
     host.jailctl("remove-user", "wide1")
     assert not layer(host, "wide1").parent.exists()
+
+
+def test_a_reset_killed_at_any_moment_drops_all_or_nothing(clean: Host) -> None:
+    host, begin = clean, time.monotonic()
+    host.jailctl("reset", "wida", "--yes")
+    whole = time.monotonic() - begin
+    place, count = layer(host, "wida") / "upper" / HERS.lstrip("/"), 400
+    outcomes = set()
+    for number in range(16):
+        inside(host, "wida", f"mkdir -p {HERS}/many; cd {HERS}/many; seq {count} | xargs touch")
+        host.jailctl("stop", "wida")
+        with host.spawn(["/usr/local/sbin/jailctl", "reset", "wida", "--yes"]) as reset:
+            time.sleep(whole * (0.3 + number * 0.08))
+            reset.kill()
+        left = len(os.listdir(place / "many")) if (place / "many").exists() else 0
+        outcomes.add(left)
+        assert "sub" in inside(host, "wida", f"ls {HERS}")  # it starts
+        host.jailctl("stop", "wida")
+    assert outcomes == {0, count}, f"{outcomes}: half of it, or the moments were badly chosen"
+    host.jailctl("reset", "wida", "--yes")
+    assert sorted(os.listdir(layer(host, "wida").parent)) == ["etc", "layer", "recipe"]
+
+
+def test_a_commit_killed_at_any_moment_leaves_nothing_or_an_image(clean: Host) -> None:
+    host, chance = clean, random.Random(20261127)
+    inside(host, "wida", f"cd {HERS}; seq 400 | while read n; do echo $n > $n; done")
+    host.jailctl("stop", "wida")
+    for number in range(8):
+        with host.spawn(["/usr/local/sbin/jailctl", "commit", "wida", f"wide:kill{number}"]) as commit:
+            time.sleep(chance.uniform(0.15, 0.6))
+            commit.kill()
+    assert len(changes(host, "wida")) == 400
+    host.jailctl("commit", "wida", "wide:whole")
+    assert not [name for name in os.listdir(host.root / "var/lib/jailctl/images") if name.startswith(".build-")]
+    host.jailctl("image", "verify")

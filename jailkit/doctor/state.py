@@ -8,7 +8,7 @@ import os
 from ..errors import JailkitError
 from ..image import build, store, tags
 from ..jail import recipe as recipes
-from ..jail import runtime
+from ..jail import runtime, stage
 from ..names import user_name
 from ..provision.state import State
 from .check import Check, Finding, Host, count, fail, ok, several, warn
@@ -105,6 +105,18 @@ def _images(host: Host) -> list[Finding]:
     return several(found, f"{len(wanted)} in use, as built; templates up to date: {', '.join(templates)}")
 
 
+def _layers(host: Host) -> list[Finding]:
+    found, there = [], 0
+    for recipe in host.recipes.values():
+        if recipe.mode == "overlay":
+            try:
+                os.close(stage.layer(host.paths, recipe))
+                there += 1
+            except JailkitError as error:
+                found.append(fail(error.message, error.hint))
+    return several(found, f"{count(there, 'jail')} with a writable root that is kept, each with its layer")
+
+
 def _runtime(host: Host) -> list[Finding]:
     """Records whose keeper has ended. Harmless (door and hook check them), but something killed it."""
     found, up = [], 0
@@ -152,6 +164,7 @@ CHECKS = [
     Check("state.journal", "every change was carried out to its end", _journal),
     Check("state.recipes", "jails can be started from what is recorded", _recipes),
     Check("state.images", "images are whole and up to date", _images),
+    Check("state.layers", "writable roots that are kept are there", _layers),
     Check("state.runtime", "running jails are what their records say", _runtime),
     Check("state.scratch", "nothing is left over", _scratch),
 ]

@@ -29,13 +29,15 @@ from ..spec.template import TemplateSpec
 from . import contents, layer, outside, points, scratch, store, tags, unpack
 from .layer import Row
 from .outside import shown, unsafe
-from .template import Template
+from .tarball import Limits
+from .template import SUFFIX, Template, own_trees
 from .world import canonical_digest, settings
 
-LIMITS = unpack.Limits()
+LIMITS = Limits()
 _MANIFEST = "manifest.json"
 _MANIFEST_BYTES = 64 << 20
 _JAIL_FILE_BYTES = 1 << 20
+_REACH = ("binds", "connectors", "network", "services", "level")
 _FILE_MODES = (0o644, 0o755, 0o600, 0o700)
 _DIRECTORY_MODES = (0o755, 0o700, 0o1777)
 
@@ -167,7 +169,7 @@ def _manifest(paths: Paths, record: unpack.Record | None) -> tuple[str, Template
     if store.body_of(template, rows) != body:
         raise unsafe("its manifest does not say things as this jailkit would")
     points.check(template.spec, template.jail_names, rows)
-    _reaches(paths, template.spec)
+    _reaches(paths, template)
     return digest, template, rows
 
 
@@ -179,25 +181,37 @@ def _template(body: dict[str, Any]) -> Template:
     for name, text in files.items():
         if "/" in name or not outside.path(name) or not name.isascii() or len(text) > _JAIL_FILE_BYTES:
             raise unsafe(f"it has a file {shown(name)} for each jail, which cannot be one of /etc")
-    return Template(spec, "", {}, {name: (text.encode("utf-8", "surrogateescape"), False) for name, text in files.items()})
-
-
-def _reaches(paths: Paths, spec: TemplateSpec) -> None:
-    """What an image shows of the host is for the administrator to say, in a template of that name, not for the file:
-    host directories, host services, the host's network, who may log in."""
-    own = ("binds", "connectors", "network", "services", "level")
-    default = TemplateSpec(name=spec.name, description="-", source=spec.source, **_needed(spec))
     try:
-        local = settings(include.resolve(paths, spec.name).spec)
+        return Template(spec, "", {}, {name: (text.encode(), False) for name, text in files.items()})
+    except UnicodeEncodeError:
+        raise _foreign("its jail_files are not texts") from None
+
+
+def _reaches(paths: Paths, made: Template) -> None:
+    """What an image shows of the host is for the administrator to say, in a template of that name, not for the file:
+    host directories, host services, the host's network, who may log in. Nor is it for the file to say what root
+    renders (Jinja2's sandbox has had holes, CVE-2024-56326, CVE-2025-27516; a loop in it has no end)."""
+    spec, name = made.spec, shown(made.spec.name)
+    try:
+        local = include.resolve(paths, spec.name).spec
     except JailkitError:
-        local = {}
-    known, asked = settings(default), settings(spec)
-    for name in own:
-        if asked.get(name) not in (known.get(name), local.get(name)):
-            raise unsafe(
-                f"its template {shown(spec.name)} has {name} = {shown(json.dumps(asked.get(name)))}, which no template "
-                "of that name on this host has"
-            )
+        local = TemplateSpec(name=spec.name, description="-", source=spec.source, **_needed(spec))
+    known, asked = settings(local), settings(spec)
+    for key in _REACH:
+        if asked.get(key) != known.get(key):
+            raise JailkitError(
+                "unsafe.archive", f"its template {name} has {key} = {shown(json.dumps(asked.get(key)))}, "
+                f"on this host it has {shown(json.dumps(known.get(key)))}", f"jailctl template new {spec.name}",
+            )  # fmt: skip
+    foreign = {data for file, (data, _) in made.jail_files.items() if file.endswith(SUFFIX)}
+    for folder in [*include.names(paths), *include.names(paths, parts=True)]:
+        with contextlib.suppress(JailkitError):
+            foreign -= {data for data, _ in own_trees(include.directory(paths, folder))["jail/etc"].values()}
+    if foreign:
+        raise JailkitError(
+            "unsafe.archive", f"its template {name} has files to be rendered for each jail that no template on this "
+            "host has", f"install template {spec.name} here first, or the same version of jailkit",
+        )  # fmt: skip
 
 
 def _needed(spec: TemplateSpec) -> dict[str, Any]:

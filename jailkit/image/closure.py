@@ -226,7 +226,10 @@ class Closure:
             return
         if executable and os.path.dirname(path) in PATH:
             origin = replace(origin, required=True)
-        self._along(interpreters.trees(path), origin)
+        trees = interpreters.trees(path)
+        if trees:
+            self._log(f"{origin.where}: {path} comes with its modules, for {origin.name}")
+            self._along(trees, origin)
         try:
             found = self.loader.object(path)
         except elf.Damaged as damaged:

@@ -10,9 +10,9 @@
     read "ok" <--------------------------------------- work
                           wait
 
-All namespaces but the user namespace are the host root's, so that the process has no right in any of them; an installer
-gets one more mount namespace, of its own. The user namespace is root's: nobody with an id of the range may enter it from
-outside, and hosts that forbid users to make one allow root. Each process ends with the one before it
+All namespaces but the user namespace are the host root's, so that the process has no right in any of them; an
+installer gets one more mount namespace, of its own. The user namespace is root's: nobody with an id of the range may
+enter it from outside, and hosts that forbid users to make one allow root. Each process ends with the one before it
 (PR_SET_PDEATHSIG), and pid 1 takes all others along; mounts go with the namespace. So a builder that is killed leaves
 nothing."""
 
@@ -43,8 +43,8 @@ class Terms:
 
     installer: it is root inside, with all capabilities there (packages are installed so), has a /proc and may use the
     network of the host; else it is nobody without any, has an empty root and no network, and may make only the system
-    calls of seccomp.streams_only. stage: called as root with the directory that becomes ``/``, a fresh tmpfs, before anything
-    is given up; the root is read-only afterwards. limits: of setrlimit(2), soft and hard."""
+    calls of seccomp.streams_only. stage: called as root with the directory that becomes ``/``, a fresh tmpfs, before
+    anything is given up; the root is read-only afterwards. limits: of setrlimit(2), soft and hard."""
 
     installer: bool = False
     stage: Callable[[str], None] = lambda root: None

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from elftools.common.exceptions import ELFError
+from elftools.common.utils import parse_cstring_from_stream, struct_parse
 from elftools.elf.dynamic import Dynamic
 from elftools.elf.elffile import ELFFile
-from elftools.elf.segments import InterpSegment
 
 MAGIC = b"\x7fELF"
 _NODEFLIB = 0x800  # DF_1_NODEFLIB of DT_FLAGS_1 (elf.h)
@@ -52,11 +52,13 @@ def _read(file: ELFFile) -> Object:
     machine = (int(file.elfclass), bool(file.little_endian), str(file.header["e_machine"]))
     interpreter = ""
     dynamic: Dynamic | None = None
-    for segment in file.iter_segments():
-        if isinstance(segment, InterpSegment):
-            interpreter = _text(segment.get_interp_name())
+    for number in range(file.num_segments()):
+        # not iter_segments(): its DynamicSegment reads all section headers to find the string table
+        place = file["e_phoff"] + number * file["e_phentsize"]
+        segment = struct_parse(file.structs.Elf_Phdr, file.stream, stream_pos=place)
+        if segment["p_type"] == "PT_INTERP":
+            interpreter = _text((parse_cstring_from_stream(file.stream, segment["p_offset"]) or b"").decode())
         elif segment["p_type"] == "PT_DYNAMIC":
-            # not pyelftools' DynamicSegment: that one reads all section headers to find the string table
             dynamic = Dynamic(file.stream, file, None, segment["p_offset"], segment["p_filesz"] == 0)
     if dynamic is None:
         return Object(machine, interpreter)
@@ -73,8 +75,7 @@ def _read(file: ELFFile) -> Object:
     return Object(machine, interpreter, needed, "" if runpath else rpath, runpath, soname, bool(flags & _NODEFLIB))
 
 
-def _text(value: str | bytes) -> str:
-    text = value.decode() if isinstance(value, bytes) else value
+def _text(text: str) -> str:
     if not text.isprintable():
         raise ValueError(f"name {text!r} in its dynamic segment")
     return text

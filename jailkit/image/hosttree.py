@@ -50,6 +50,7 @@ class HostTree:
         """Raise OSError."""
         self.fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._seen: dict[str, os.stat_result | None] = {}
+        self._fine: dict[str, os.stat_result] = {}
 
     def __enter__(self) -> HostTree:
         return self
@@ -72,7 +73,6 @@ class HostTree:
         here = ""
         links: list[tuple[str, str]] = []
         directories: list[str] = []
-        status = self.status("/")
         while parts:
             part = parts.popleft()
             if part in ("", "."):
@@ -91,13 +91,13 @@ class HostTree:
             here = child
             if here and stat.S_ISDIR(status.st_mode):
                 directories.append(here)
-        if status is None:
-            raise FileNotFoundError("/ does not exist")
-        return Found(here or "/", status, tuple(links), tuple(directories))
+        return Found(here or "/", self.require(here or "/"), tuple(links), tuple(directories))
 
     def require(self, path: str) -> os.stat_result:
         """The status of one name. Raise FileNotFoundError if nothing is there, :class:`Refused` unless everybody may
         read it and only root may change it."""
+        if path in self._fine:
+            return self._fine[path]
         status = self.status(path)
         if status is None:
             raise FileNotFoundError(f"{path} does not exist")
@@ -107,7 +107,8 @@ class HostTree:
             raise Refused(f"leads to {path}, which is never copied into an image")
         if not path.isprintable():
             raise Refused(f"leads to {ascii(path)}, which is no printable UTF-8")
-        return _require(path, status)
+        self._fine[path] = _require(path, status)
+        return status
 
     def target(self, path: str) -> str:
         text = os.readlink(path.lstrip("/"), dir_fd=self.fd)

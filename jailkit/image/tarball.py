@@ -19,7 +19,7 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 BLOCK = 1 << 18
 RATIO = 250
@@ -189,9 +189,9 @@ class _Header(tarfile.TarInfo):
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Header:
-        at = tarfile_.fileobj.tell()  # type: ignore[union-attr]
+        at = tarfile_.fileobj.tell() if tarfile_.fileobj is not None else 0
         try:
-            return super().fromtarfile(tarfile_)  # type: ignore[return-value]
+            return super().fromtarfile(tarfile_)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as error:
@@ -258,11 +258,11 @@ class Reader:
                 left -= len(data)
             return
         end = 0
-        for offset, size in info.sparse:
+        for offset, size in cast("list[tuple[int, int]]", info.sparse):  # typeshed has bytes
             if size < 0 or offset < end or offset + size > info.size:
                 raise Refused("damaged")
             end = offset + size
-        with archive.fileobject(archive, info) as file:  # type: ignore[attr-defined]
+        with archive.fileobject(archive, info) as file:
             while left:
                 data = file.read(min(left, BLOCK))
                 if not data:
@@ -291,7 +291,7 @@ def read(source: BinaryIO, output: BinaryIO, limits: Limits) -> int:
 def main(limits: Limits) -> int:
     """The confined process."""
     output = io.BufferedWriter(io.FileIO(1, "wb", closefd=False), 1 << 20)
-    status = read(io.FileIO(0, "rb", closefd=False), output, limits)  # type: ignore[arg-type]
+    status = read(io.FileIO(0, "rb", closefd=False), output, limits)
     if status:
         os._exit(status)  # what is in the buffer is of no use
     return 0

@@ -13,7 +13,7 @@ from ..spec import include, load
 from ..spec.template import TemplateSpec
 from . import render
 
-_SUFFIX = ".j2"
+SUFFIX = ".j2"
 
 
 Tree = dict[str, tuple[bytes, bool]]
@@ -172,7 +172,7 @@ def _render(template: Template, part: str, files: Tree, context: dict[str, objec
     for name, (data, executable) in sorted(files.items()):
         where = f"{part}/{name}"
         try:
-            if name.endswith(_SUFFIX):
+            if name.endswith(SUFFIX):
                 data = render.render(data.decode(), context).encode()
             if _plain(name) in done:
                 raise ValueError("stands there twice, with and without .j2")
@@ -185,4 +185,4 @@ def _render(template: Template, part: str, files: Tree, context: dict[str, objec
 
 
 def _plain(name: str) -> str:
-    return name.removesuffix(_SUFFIX)
+    return name.removesuffix(SUFFIX)

@@ -116,11 +116,14 @@ class _Lines:
     def feed(self, data: bytes) -> None:
         *lines, rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self._line(line)
-        while len(rest) > _LINE:
-            self._line(rest[:_LINE])
-            rest = rest[_LINE:]
-        self._rest = rest
+            self._line(self._shortened(line))
+        self._rest = self._shortened(rest)
+
+    def _shortened(self, line: bytes) -> bytes:
+        while len(line) > _LINE:
+            self._line(line[:_LINE])
+            line = line[_LINE:]
+        return line
 
     def finish(self) -> None:
         if self._rest:
@@ -128,7 +131,7 @@ class _Lines:
             self._rest = b""
 
     def _line(self, line: bytes) -> None:
-        text = line[:_LINE].rstrip(b"\r").decode(errors="replace")
+        text = line.rstrip(b"\r").decode(errors="replace")
         self.tail.append(text)
         self._count += 1
         if self._count <= _LINES:  # a command that never stops writing fills no disk with its log

@@ -20,7 +20,7 @@ import os
 import resource
 import signal
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -76,7 +76,7 @@ class _Exactly(io.RawIOBase):
         return data
 
 
-def records(archive: int, directory: str, limits: Limits) -> Iterator[Record]:
+def records(archive: int, directory: str, limits: Limits) -> Generator[Record, None, None]:
     """What is in the tar file behind the descriptor ``archive``, read by a confined process. A record's data are there
     until the next is asked for. directory: see confine.start.
 
@@ -147,9 +147,9 @@ def _error(status: int, limits: Limits) -> JailkitError:
         "zstd": ("it is packed with zstd, which is not known here", "zstd -d NAME"),
         "bytes": (f"it holds more than {limits.bytes:,} bytes", "raise max_bytes if that is right"),
         "names": (f"it holds more than {limits.names:,} names", "raise max_names if that is right"),
-        "ratio": (f"it is more than {tarball.RATIO} times larger than its file", "unpack it to a plain tar if you trust it"),
+        "ratio": (f"it is more than {tarball.RATIO} times larger than its file", "a plain tar of it would be taken"),
         "memory": ("it needs more memory than a tar file should", ""),
-        "kind": ("it holds something that is neither file, directory, link nor device", "make it with GNU tar or docker"),
+        "kind": ("it holds something that is neither file, directory, link nor device", "make it with GNU tar"),
     }  # fmt: skip
     if reason:
         text, hint = sentences[reason]

@@ -62,9 +62,9 @@ def relayed(recipe: Recipe) -> list[str]:
 
 
 def attach(recipe: Recipe, stage: str, root: int) -> None:
-    """Bind the directories of servers' sockets below ``/run`` of ``root``, a descriptor; it is ``stage``'s. Where the server has none, the
-    jail has an empty directory. No id is mapped: connect(2) asks for a right to write, and nobody has one to a socket
-    whose owner is outside the map. Raise OSError."""
+    """Bind the directories of servers' sockets below ``/run`` of ``root``, a descriptor; that ``/run`` is ``stage``'s.
+    Where the server has none, the jail has an empty directory. No id is mapped: connect(2) asks for a right to write,
+    and nobody has one to a socket whose owner is outside the map. Raise OSError."""
     for name, path in DIRECTORIES.items():
         if name not in recipe.connectors:
             continue

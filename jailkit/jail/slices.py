@@ -12,6 +12,7 @@ from ..kernel import cgroup, proc
 
 _BUSCTL = "/usr/bin/busctl"
 _SECONDS = 5
+_STOP_SECONDS = 5
 
 
 def systemd() -> bool:
@@ -69,12 +70,13 @@ def evict(uid: int) -> None:
 
 def _scope(unit: str, within: str, description: str, pid: int) -> None:
     # StartTransientUnit(name, mode, properties, auxiliary): org.freedesktop.systemd1(5); CollectMode so that a scope
-    # of the same name that failed does not stand in the way
+    # of the same name that failed does not stand in the way. The keeper gets no SIGTERM (pid_namespaces(7): pid 1 has
+    # no handler for it), so a shutdown would wait 90 s for it; ending it at once would take her processes' time to end
     command = [
         _BUSCTL, "call", "--quiet", "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
         "org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "replace",
-        "4", "PIDs", "au", "1", str(pid), "Slice", "s", within, "Description", "s", description,
-        "CollectMode", "s", "inactive-or-failed", "0",
+        "5", "PIDs", "au", "1", str(pid), "Slice", "s", within, "Description", "s", description,
+        "CollectMode", "s", "inactive-or-failed", "TimeoutStopUSec", "t", str(_STOP_SECONDS * 1000000), "0",
     ]  # fmt: skip
     end = time.monotonic() + _SECONDS
     status = None

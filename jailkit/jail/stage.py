@@ -90,7 +90,11 @@ def _root(paths: Paths, recipe: Recipe, userns: int) -> int:
         return image
     mount.attach(image, f"{stage}/lower")
     if recipe.mode == "overlay":
-        mount.attach(_layer(paths, recipe), f"{stage}/layer")
+        fd = layer(paths, recipe)
+        try:
+            mount.attach(mount.clone(fd, PLAIN), f"{stage}/layer")
+        finally:
+            os.close(fd)
     else:
         own_directory(f"{stage}/layer/upper", recipe.base, 0o755)
         own_directory(f"{stage}/layer/work", 0, 0o700)
@@ -98,9 +102,10 @@ def _root(paths: Paths, recipe: Recipe, userns: int) -> int:
     return rootfs.overlay([f"{stage}/lower"], f"{stage}/layer/upper", f"{stage}/layer/work")
 
 
-def _layer(paths: Paths, recipe: Recipe) -> int:
-    """A mount of the jail's own layer. It is made with the jail, and never here: where it is missing, or somebody
-    else's, what she has changed is somewhere else (a disk that is not mounted), or is not hers."""
+def layer(paths: Paths, recipe: Recipe) -> int:
+    """A descriptor of the jail's own layer. It is made with the jail, and never by a start: where it is missing, or
+    somebody else's, what she has changed is somewhere else (a disk that is not mounted), or is not hers. Raise
+    ``missing.layer``, ``unsafe.layer``."""
     path = paths.layer(recipe.user)
     hint = f"ls -ld {path}; findmnt -T {path}; to begin with an empty one: jailctl reset {recipe.user}"
     try:
@@ -116,9 +121,10 @@ def _layer(paths: Paths, recipe: Recipe) -> int:
             if status.st_mode & 0o170000 != 0o040000 or status.st_uid != owner or status.st_mode & bits:
                 text = f"{path}/{name} is not a directory of uid {owner} that nobody else may write to"
                 raise JailkitError("unsafe.layer", text, hint)
-        return mount.clone(fd, PLAIN)
-    finally:
+    except BaseException:
         os.close(fd)
+        raise
+    return fd
 
 
 def _run(stage: str, recipe: Recipe) -> None:

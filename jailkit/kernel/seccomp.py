@@ -65,7 +65,7 @@ _REQUESTS = (
     0x5423,  # TIOCSETD: loads the module of a line discipline, for anybody (CVE-2017-2636, CVE-2023-6546)
 )
 
-# all that a program needs that reads one stream and writes another: memory, the streams, time, its end. (x86_64, aarch64)
+# what a program needs that reads one stream and writes another: memory, the streams, time, its end (x86_64, aarch64)
 _STREAMS: dict[str, tuple[int, int]] = {
     "read": (0, 63), "write": (1, 64), "writev": (20, 66), "lseek": (8, 62), "close": (3, 57), "fstat": (5, 80),
     "newfstatat": (262, 79), "fcntl": (72, 25), "mmap": (9, 222), "munmap": (11, 215), "mremap": (25, 216),

@@ -20,7 +20,7 @@ from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
 from . import archive as archives
-from . import inspect, keys, layout, passwords, plan, refuse, resolve
+from . import files, inspect, keys, layout, passwords, plan, refuse, resolve
 from .apply import Applier, Boundary, Progress, past_return
 from .info import JailInfo, info
 from .lock import locked
@@ -82,7 +82,10 @@ class Host:
             if os.geteuid() != 0:
                 raise JailkitError("denied.root", "only root may see or change jails", "sudo jailctl ...")
             try:
-                layout.ensure(self.paths)
+                if os.path.exists(self.paths.state_db):  # who changes something makes what is missing, under its lock
+                    files.directory(self.paths.var, layout.modes(self.paths)[self.paths.var])
+                else:
+                    layout.ensure(self.paths)
             except OSError as error:
                 raise JailkitError(
                     "io.failed", f"{error.filename}: {error.strerror}", "df -h; jailctl doctor"

@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from ..errors import JailkitError
 from ..image import compare, contents, layer, points, scratch, store, tags, upper
@@ -92,9 +93,9 @@ def reset(paths: Paths, name: str, end: bool = False, dry_run: bool = False) -> 
     ``conflict.root``, ``busy.*``, OSError."""
     recipe = _overlaid(paths, name, missing=True)
     if dry_run:
-        return _count(f"{paths.layer(name)}/upper")
+        return _count(paths, recipe)
     with locked(paths, name), _cold(paths, recipe, end):
-        count = _count(f"{paths.layer(name)}/upper")
+        count = _count(paths, recipe)
         made, place = _fresh(paths, name, recipe.base), paths.layer(name)
         if os.path.lexists(place):
             both = (os.fsencode(made), os.fsencode(place))
@@ -175,6 +176,18 @@ def _cold(paths: Paths, recipe: Recipe, end: bool) -> Iterator[None]:
         yield
 
 
-def _count(top: str) -> int:
-    """Names below ``top``, which is root's way to look at and nobody else's to change while the jail is cold."""
-    return sum(len(names) + len(others) for _, names, others in os.walk(top)) if os.path.isdir(top) else 0
+class _Unread:
+    """Contents that nobody looks at."""
+
+    def add(self, source: BinaryIO, executable: bool, private: bool) -> tuple[str, int]:
+        return "", 0
+
+
+def _count(paths: Paths, recipe: Recipe) -> int:
+    """Names that she has in her layer. The directories that a start makes there are not hers."""
+    if not os.path.isdir(f"{paths.layer(recipe.user)}/upper"):
+        return 0
+    found = upper.read(f"{paths.layer(recipe.user)}/upper", _Unread(), recipe.base)
+    made = {"/".join(path.split("/")[:end]) for path in recipe.writable for end in range(2, 2 + path.count("/"))}
+    names = {row.path for row in found.rows} | {path for path, _ in found.dropped}
+    return len(names - made)

@@ -1,10 +1,13 @@
 """One datagram of a jail's logger as one line for the host's log, which says where it came from.
 
     in    <13>Nov 24 03:00:00 prog[7]: text       (what syslog(3), logger(1) send: RFC 3164 without a host name)
-    out   <13>Nov 24 03:00:01 jailctl[alice]: prog[7]: text
+    out   <13>Nov 24 03:00:01 jailctl/alice: prog[7]: text
 
 Whatever was sent: exactly one line, its time ours, its tag ours, and the rest a text without control characters from
 which the bytes that were sent can be told (CVE-2023-28486; RFC 5424, section 8.2).
+
+The name follows a slash and not in brackets: journald takes those for a process id and shows its sender's own instead.
+For rsyslog the program's name is "jailctl" both ways.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ def line(data: bytes, size: int, name: str, when: str) -> bytes:
     rest = _without_time(rest)
     if len(data) == size:
         rest = rest.rstrip(b"\n\0")
-    head = f"<{priority}>{when} jailctl[{name}]: ".encode()
+    head = f"<{priority}>{when} jailctl/{name}: ".encode()
     text = escaped(rest)
     room = LINE_BYTES - len(head)
     if len(text) > room or len(data) < size:
@@ -39,7 +42,7 @@ def line(data: bytes, size: int, name: str, when: str) -> bytes:
 
 def say(name: str, when: str, text: str) -> bytes:
     """A line of the relay's own about a jail. Its tag is none that a jail's line can have."""
-    return note(f"jailctl-relay[{name}]", when, text)
+    return note(f"jailctl-relay/{name}", when, text)
 
 
 def note(tag: str, when: str, text: str) -> bytes:

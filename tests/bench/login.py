@@ -1,6 +1,7 @@
 """What a jailed login costs, beside an unjailed one and beside other ways into a jail, all in one run.
 
-    sudo /var/tmp/jailkit-tests/venv/bin/python -m tests.bench.login [--count 200] [--logins 20] [--jails 500] [--json]
+    sudo /var/tmp/jailkit-tests/venv-*/bin/python -m tests.bench.login [--count 200] [--logins 20] [--jails 500]
+        [--json]
 
 Everything happens on a throw-away host. Absolute times on a shared machine mean little: read the ratios and
 differences.

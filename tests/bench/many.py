@@ -1,5 +1,5 @@
 """For images.py, run in a host: ``make N`` writes the state and the recipes of N dormant jails of template shell (no
-accounts, no homes: an update does not look at them); ``time`` moves their tag to and fro and prints the times."""
+accounts, no homes: an update does not look at them); ``time`` moves their tag back and forth and prints the times."""
 
 import json
 import os

@@ -52,6 +52,7 @@ from .lab import DULL, UID, USER, Lab
         "root\n",
         "rooT",
         "jailed",
+        "jailed-chroot",
         "self",
     ],
 )

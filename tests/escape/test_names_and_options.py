@@ -23,6 +23,7 @@ NAMES = [
     "../x", "a/b", "/etc", "-x", "--root=/", "--", "a b", " a", "a ", "a:b", "a,b", "a\nb", "a\rb", "a\0b", "\n",
     "$(id)", "`id`", ";", "a;id", "*", "?", "~", "~root", ".", "..", "a..b", ".a", "a.", "a-", "", "a" * 33, "a" * 5000,
     "0", "0day", "0x1", "1001", "4294967295", "-1", "root", "nobody", "ALL", "all", "jailed", "self", "tags", "%g", "%",
+    "jailed-chroot",
     "@staff", "+a", "#1001", "a\\b", "a'b", 'a"b', "a|b", "a&b", "a>b", "\u00e4", "\u0430lice", "\ufb00", "a\u200bb",
     "a\u202eb", "\udcff", "A", "Alice", "a\x1b[2J", "a\x7f", "{{7*7}}", "%n%s", "a=b", "a$", "alice.toml\0", "\ufeffa",
 ]  # fmt: skip

@@ -28,6 +28,7 @@ from .host import merged_links
 
 _LOCAL = ("/usr/local/lib/python3*", "/usr/local/lib/*/perl", "/usr/local/share/perl")
 _LOCALES = ("/usr/lib/locale", "/etc/default/locale", "/etc/locale.conf")
+_VERSION = 1  # raised when rows() takes other files of the same host: layers in the cache are older then
 _CHANGED = "what is installed changed while files were copied"
 
 
@@ -41,6 +42,7 @@ def inputs(spec: TemplateSpec, directory: str, host_root: str) -> Any:
             named += [path for name in copying.programs for path in _places(name)]
             named += [path for pattern in _LOCAL for path in tree.glob(pattern)]
             return {
+                "version": _VERSION,
                 "copy": copying.model_dump(),
                 "packages": packages.digest(tree),
                 "files": _stamps(tree, [*named, *configuration, *_LOCALES]),

@@ -20,7 +20,7 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, BinaryIO
 
 from ...errors import JailkitError
@@ -31,6 +31,7 @@ from ...spec.template import TemplateSpec
 from .. import apt, confine, unpack
 from ..ids import BUILD_BASE
 from ..layer import EPOCH, Row
+from ..tarball import Limits
 from . import Build
 
 PROGRAM = "/usr/bin/mmdebstrap"
@@ -91,13 +92,13 @@ def problems(spec: TemplateSpec, directory: str, host_root: str) -> list[tuple[s
 
 
 def rows(build: Build) -> list[Row]:
-    """Raise ``host.mmdebstrap``, ``host.suite``, ``host.mirror``, ``io.mirror``, ``missing.suite``, ``missing.package``,
-    ``host.debian``, and as unpack.rows."""
+    """Raise ``host.mmdebstrap``, ``host.suite``, ``host.mirror``, ``host.debian``, ``io.mirror``, ``missing.suite``,
+    ``missing.package``, and as unpack.rows."""
     table = _table(build.spec)
     suite = table.suite or apt.codename(build.host_root)
     work = f"{build.scratch}/debian"
     with tar_of(table, suite, work, build.host_root, build.log) as archive:
-        return unpack.rows(archive, build.contents, build.scratch, unpack.Limits(), f"debian {suite}", build.log)
+        return unpack.rows(archive, build.contents, build.scratch, Limits(), f"debian {suite}", build.log)
 
 
 def _table(spec: TemplateSpec) -> DebianSource:
@@ -126,22 +127,22 @@ def tar_of(
         raise JailkitError("host.mmdebstrap", "mmdebstrap is not installed", "apt install mmdebstrap")
     found = _entries(table, suite, host_root)
     settings = {_SOURCES: "\n".join(entry.stanza() for entry in found), _APT_CONF: apt.reach(), _HOOK: _CLEAN}
-    os.mkdir(work, 0o755)
-    os.mkdir(f"{work}/tmp", 0o755)
-    os.chown(f"{work}/tmp", BUILD_BASE, BUILD_BASE)
-    os.mkdir(f"{work}/root", 0o700)
+    shared = _shared(table)
     log(f"mmdebstrap {suite}, {table.variant}, {len(table.packages)} packages, from {found[0].uri}")
-    run = _Run(_command(table, suite, settings), work, settings, _shared(table), log)
+    os.mkdir(work, 0o755)
     try:
-        run.wait_for_tar()
-        try:
-            yield run.output
-        except JailkitError:
-            run.finish()  # a tar that was cut off is cut off because of an error there
-            raise
-        run.finish()
+        os.mkdir(f"{work}/tmp", 0o755)
+        os.chown(f"{work}/tmp", BUILD_BASE, BUILD_BASE)
+        os.mkdir(f"{work}/root", 0o700)
+        with closing(_Run(_command(table, suite, settings), work, settings, shared, log)) as run:
+            run.wait_for_tar()
+            try:
+                yield run.output
+            except JailkitError:
+                run.finish()  # a tar that was cut off is cut off because of an error there
+                raise
+            run.finish()
     finally:
-        run.close()
         remove_tree(work)
 
 
@@ -255,7 +256,7 @@ def _explained(lines: list[str]) -> JailkitError:
     for sign, code, sentence, hint in _ERRORS:
         if any(sign in line for line in lines):
             line = next(line for line in lines if sign in line)
-            return JailkitError(code, f"mmdebstrap: {sentence}: {line}", hint)
+            return JailkitError(code, f"mmdebstrap: {sentence}: {line.strip()}", hint)
     return JailkitError("host.debian", f"mmdebstrap has failed: {said or 'it says nothing'}", "look at the lines above")
 
 

@@ -15,6 +15,7 @@ from ...spec.source import TarSource
 from ...spec.template import TemplateSpec
 from .. import unpack
 from ..layer import Row
+from ..tarball import Limits
 from . import Build
 
 _SMALL = 64 << 20
@@ -50,7 +51,7 @@ def rows(build: Build) -> list[Row]:
         if table.sha256:
             _compare(table, _sha256(fd))
         os.lseek(fd, 0, os.SEEK_SET)
-        limits = unpack.Limits(table.max_bytes, table.max_names)
+        limits = Limits(table.max_bytes, table.max_names)
         build.log(f"unpacking {table.file}, {os.fstat(fd).st_size:,} bytes")
         found = unpack.rows(fd, build.contents, build.scratch, limits, table.file, build.log)
         if _identity(fd) != before:

@@ -1,6 +1,7 @@
 """Runs under the system's Python, which has Debian's pyelftools: lddtree(1)'s own reading of each program, as JSON.
 
-Arguments: programs. Output: {"seconds": of all, "programs": {path: {name that is needed: where it is, or null}}}."""
+Arguments: programs. Output: {"seconds": of the processor, "programs": {path: {name asked for: where it is, or null}}}.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ def lddtree() -> Any:
 def main() -> None:
     sys.dont_write_bytecode = True
     module = lddtree()
-    begin = time.perf_counter()
+    begin = time.process_time()
     paths = module.LoadLdpaths("/")
     found = {}
     for program in sys.argv[1:]:
@@ -34,7 +35,7 @@ def main() -> None:
         found[program] = {
             name: os.path.realpath(row["realpath"]) if row["realpath"] else None for name, row in parsed["libs"].items()
         }
-    print(json.dumps({"seconds": time.perf_counter() - begin, "programs": found}))
+    print(json.dumps({"seconds": time.process_time() - begin, "programs": found}))
 
 
 if __name__ == "__main__":

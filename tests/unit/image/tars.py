@@ -60,8 +60,9 @@ def raw_header(name: bytes, size: bytes, kind: bytes = b"0", link_name: bytes = 
     """A header block with a right checksum and whatever else (tar(5), struct posix_header). size: its 12 bytes;
     tail: what stands from byte 345 on."""
     block = bytearray(512)
-    struct.pack_into("100s8s8s8s12s12s8s1s100s8s", block, 0, name, b"0000644", b"0000000", b"0000000", size,
-                     b"00000000000", b" " * 8, kind, link_name, b"ustar  \0" if kind in b"SLKVM" else b"ustar\00000")  # fmt: skip
+    magic = b"ustar  \0" if kind in b"SLKVM" else b"ustar\00000"
+    fields = (name, b"0000644", b"0000000", b"0000000", size, b"00000000000", b" " * 8, kind, link_name, magic)
+    struct.pack_into("100s8s8s8s12s12s8s1s100s8s", block, 0, *fields)
     block[345 : 345 + len(tail)] = tail
     block[148:156] = b"%06o\0 " % sum(block)
     return bytes(block)

@@ -135,7 +135,7 @@ def setting(**fields: Any) -> Callable[[dict[str, Any]], object]:
 EMPTY = hashlib.sha256(b"").hexdigest()
 HARM: dict[str, tuple[Callable[[Parts], Parts | None], str]] = {
     "another-digest": (manifest(setting(description="e"), sign=False), "another digest than it says"),
-    "content-changed": (lambda parts: [(n, d.replace(b"#!pro", b"#!evi")) for n, d in parts], "another digest than the"),
+    "content-changed": (lambda parts: [(n, d.replace(b"#!pro", b"#!evi")) for n, d in parts], "digest than the"),
     "content-longer": (lambda parts: [*parts[:-1], (parts[-1][0], parts[-1][1] + b"x")], "bytes, not"),
     "content-missing": (lambda parts: parts[:-1], "are missing"),
     "content-more": (lambda parts: [*parts, ("contents/x", b"")], "where 'its end' should be"),
@@ -155,7 +155,7 @@ HARM: dict[str, tuple[Callable[[Parts], Parts | None], str]] = {
     "doubled-slash": (manifest(added(path="/etc//x", kind="link", target="y")), "is not plain"),
     "the-root": (manifest(added(path="/", kind="directory", mode="0755")), "is not plain"),
     "control": (manifest(added(path="/etc/\x1b[2J", kind="link", target="y")), "cannot be printed"),
-    "below-a-link": (manifest(added(path="/usr/x", kind="file", mode="0644", sha256=EMPTY, size=0)), "not where it should"),
+    "below-a-link": (manifest(added(path="/usr/x", kind="file", mode="0644", sha256=EMPTY, size=0)), "not where it"),
     "below-nothing": (manifest(added(path="/no/x", kind="directory", mode="0755")), "not where it should"),
     "twice": (manifest(added(path="/etc", kind="directory", mode="0755")), "not where it should"),
     "not-sorted": (manifest(lambda body: body["entries"].reverse()), "not where it should"),
@@ -185,6 +185,10 @@ HARM: dict[str, tuple[Callable[[Parts], Parts | None], str]] = {
     "takes-the-hosts-network": (manifest(setting(network="host")), "network"),
     "lets-cron-in": (manifest(setting(services=["cron"])), "services"),
     "jail-file-climbs": (manifest(lambda body: body["jail_files"].update({"../x": ""})), "cannot be one of /etc"),
+    "renders-what-nobody-knows": (
+        manifest(lambda body: body.update(jail_files={"hostname.j2": "{{ 1 }}"})),
+        "be rendered",
+    ),
     "jail-file-is-a-number": (manifest(lambda body: body["jail_files"].update(x=1)), "not texts"),
 }  # fmt: skip
 
@@ -219,6 +223,12 @@ def test_what_a_template_of_this_host_allows_an_import_may_have(paths: Paths, tm
         text = 'name = "carried"\ndescription = "d"\nsource = "tar"\nnetwork = "host"\n[tar]\nfile = "x"\n'
         Path(f"{other.templates}/carried/template.toml").write_text(text)
         assert archive.import_(other, str(file))[1]
+
+
+def test_what_the_host_renders_anyway_an_import_may_have(paths: Paths, exported: Path) -> None:
+    (known,) = Path(paths.opt, "templates").rglob("jail/etc/hostname.j2")
+    changed(exported, manifest(lambda body: body.update(jail_files={"hostname.j2": known.read_text()})))
+    assert archive.import_(paths, str(exported))[1]
 
 
 def test_no_file_and_no_plain_file(paths: Paths, tmp_path: Path) -> None:

@@ -164,6 +164,7 @@ def test_a_link_to_a_directory_of_the_whole_system_brings_only_the_link(host: Fa
     closure = host.collect(globs=["/usr/lib/it"])
     assert set(closure.files) == {"/usr/lib/it/own", "/usr/share/it-data/file"}
     assert len(closure.links) == 5 and closure.problems == []
+    assert host.lines == []
 
 
 def test_a_package_program_that_cannot_run_is_a_problem_but_not_its_plugin(host: FakeHost) -> None:
@@ -230,6 +231,7 @@ def test_python_and_perl_bring_their_trees(host: FakeHost) -> None:
         host.file(name)
     host.file("/usr/bin/it", "#!/usr/bin/python3\n", 0o755)
     found = set(host.collect(programs=["it"]).files)
+    assert "copy.programs: /usr/bin/python3.11 comes with its modules, for it" in host.lines
     assert set(python) <= found and not found & {*perl, "/usr/lib/python2.7/os.py"}
     found = set(host.collect(programs=["perl"]).files)
     assert set(perl) <= found and not found & set(python)
@@ -299,7 +301,7 @@ def test_an_extra_library_comes_under_the_name_that_it_is_loaded_by(host: FakeHo
 
 
 @pytest.mark.parametrize("named", ["programs", "globs", "extra"])
-def test_secrets_are_refused_also_through_links(host: FakeHost, named: str) -> None:
+def test_a197_secrets_are_refused_also_through_links(host: FakeHost, named: str) -> None:
     host.file("/etc/shadow", SECRET, 0o755)
     host.file("/etc/ssh/ssh_host_key", SECRET, 0o755)
     host.link("/opt/link", "/etc/shadow")
@@ -314,7 +316,7 @@ def test_secrets_are_refused_also_through_links(host: FakeHost, named: str) -> N
     assert len(problems) == 3 and all("never copied into an image" in what for _, what in problems)
 
 
-def test_secrets_are_left_out_of_packages_and_directories(host: FakeHost, tmp_path: Path) -> None:
+def test_a197_secrets_are_left_out_of_packages_and_directories(host: FakeHost, tmp_path: Path) -> None:
     for name in ("/etc/shadow", "/etc/ssh/key", "/etc/ssl/private/key", "/var/lib/jailctl/state.db", "/run/it.sock"):
         host.file(name, SECRET)
     host.file("/etc/fine")
@@ -329,7 +331,7 @@ def test_secrets_are_left_out_of_packages_and_directories(host: FakeHost, tmp_pa
     assert not [path for path in image.contents.directory.iterdir() if path.read_text(errors="replace") == SECRET]
 
 
-def test_only_what_is_roots_own_and_everybodys_to_read_comes(host: FakeHost, tmp_path: Path) -> None:
+def test_a197_only_what_is_roots_own_and_everybodys_to_read_comes(host: FakeHost, tmp_path: Path) -> None:
     host.file("/opt/it/fine")
     host.file("/opt/it/theirs")
     os.chown(host.path("/opt/it/theirs"), 54321, 0)
@@ -359,7 +361,7 @@ def test_only_what_is_roots_own_and_everybodys_to_read_comes(host: FakeHost, tmp
             assert caught.value.code in ("unsafe.host-file", "host.copy")
 
 
-def test_a_library_in_a_directory_that_others_may_write_is_not_taken(host: FakeHost) -> None:
+def test_a008_a_library_in_a_directory_that_others_may_write_is_not_taken(host: FakeHost) -> None:
     host.library("/opt/open/libone.so.1", 1)
     host.program("/usr/bin/it", needs=["/opt/open/libone.so.1"], calls="one", flags="-Wl,-rpath,/opt/open")
     host.path("/opt/open").chmod(0o777)
@@ -370,7 +372,7 @@ def test_a_library_in_a_directory_that_others_may_write_is_not_taken(host: FakeH
     assert closure.problems == [] and f"{LIB}/libone.so.1" in closure.files
 
 
-def test_modes_are_plain_and_no_set_id_bit_comes_along(host: FakeHost, tmp_path: Path) -> None:
+def test_a033_modes_are_plain_and_no_set_id_bit_comes_along(host: FakeHost, tmp_path: Path) -> None:
     host.program("/usr/bin/it").chmod(0o6755)
     host.file("/opt/it/data", mode=0o444)
     host.path("/opt/it").chmod(0o2755)
@@ -378,7 +380,7 @@ def test_modes_are_plain_and_no_set_id_bit_comes_along(host: FakeHost, tmp_path:
     assert [image.rows[path].mode for path in ("/usr/bin/it", "/opt/it", "/opt/it/data")] == [0o755, 0o755, 0o644]
 
 
-def test_links_in_circles_end(host: FakeHost) -> None:
+def test_a005_links_in_circles_end(host: FakeHost) -> None:
     host.file("/opt/it/fine")
     host.link("/opt/it/one", "two")
     host.link("/opt/it/two", "one")
@@ -390,7 +392,7 @@ def test_links_in_circles_end(host: FakeHost) -> None:
     assert "too many links" in text(host.problems(programs=["/opt/it/one"]))
 
 
-def test_links_that_climb_stay_in_the_tree(host: FakeHost, tmp_path: Path) -> None:
+def test_a005_links_that_climb_stay_in_the_tree(host: FakeHost, tmp_path: Path) -> None:
     outside = tmp_path / "secret"
     outside.write_text(SECRET)
     climb = "../" * 30
@@ -539,7 +541,7 @@ def test_a_host_that_is_not_merged_is_refused(host: FakeHost, tmp_path: Path) ->
     assert caught.value.code == "host.usrmerge"
 
 
-def test_configuration_that_others_may_write_is_refused(host: FakeHost, tmp_path: Path) -> None:
+def test_a123_configuration_that_others_may_write_is_refused(host: FakeHost, tmp_path: Path) -> None:
     host.program("/usr/bin/it")
     host.file("/etc/ld.so.conf", "/tmp\n", 0o666)
     with pytest.raises(JailkitError) as caught:

@@ -1,4 +1,4 @@
-"""Tars that mean harm (attacks A109, A111): each is first shown to do it, to a naive unpacker, and is then refused whole."""
+"""Tars that mean harm (attacks A109, A111): each first does it, to a naive unpacker, and is then refused whole."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from jailkit.image import confine, ids, tarball, unpack
 from jailkit.image.contents import Counted
 from jailkit.kernel import mount
 from tests.unit.image import tars
+from tests.unit.image.confined import below, ends, wait_for
 from tests.unit.image.memory import Memory
 from tests.unit.image.tars import described, directory, file, hard, link, node, tar, unpacked, unpacked_file
 
@@ -97,8 +97,8 @@ def test_sparse_files_have_their_holes(format_: str, version: str, tmp_path: Pat
         out.truncate(9 << 20)
     (root / "after").write_bytes(b"after")
     path = tmp_path / "sparse.tar"
-    command = ["/bin/tar", "-C", str(root), "-S", f"--format={format_}", f"--sparse-version={version}", "-cf", str(path)]
-    subprocess.run([*command, "holes", "after"], check=True)
+    command = ["/bin/tar", "-C", str(root), "-S", f"--format={format_}", f"--sparse-version={version}"]
+    subprocess.run([*command, "-cf", str(path), "holes", "after"], check=True)
     assert path.stat().st_size < 1 << 20
     rows, kept, _ = unpacked_file(path, tmp_path)
     assert {row.path: kept.data[row.sha256] for row in rows} == {"/holes": bytes(content), "/after": b"after"}
@@ -188,33 +188,12 @@ def unpacking(place: Path) -> Iterator[tuple[int, int]]:
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        yield wait_for(lambda: next(iter(processes()), None)), half_in
+        yield wait_for(lambda: below(os.getpid(), NOBODY))[0], half_in
     finally:
         os.close(half_in)
         thread.join()
         os.close(half)
     assert isinstance(outcome[0], JailkitError)
-
-
-def processes() -> list[int]:
-    """Those whose user is one of the build range, and who are confined already."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            status = dict(line.split(":\t", 1) for line in Path(f"/proc/{name}/status").read_text().splitlines())
-            if status["Uid"].split()[0] == str(NOBODY) and status["Seccomp"] == "2":
-                found.append(int(name))
-    return found
-
-
-def wait_for(look: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.01)
-    raise AssertionError("it does not come")
 
 
 def test_the_process_has_no_id_of_the_host_no_right_and_no_path(tmp_path: Path) -> None:
@@ -305,11 +284,11 @@ def test_killed_in_the_middle_nothing_is_left(tmp_path: Path) -> None:
             assert builder.stdin is not None
             builder.stdin.write(tar(file("f", b"y" * 4096))[:1024])
             builder.stdin.flush()
-            pid = wait_for(lambda: next(iter(processes()), None))
+            pids = wait_for(lambda: below(builder.pid, NOBODY))
             builder.send_signal(number)
             assert builder.wait() != 0
-            wait_for(lambda gone=pid: not os.path.exists(f"/proc/{gone}"))
-    assert processes() == [] and list(scratch.iterdir()) == [] and mount.table() == mounts
+            ends(pids)
+    assert list(scratch.iterdir()) == [] and mount.table() == mounts
 
 
 def test_the_process_ends_when_it_uses_too_much_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

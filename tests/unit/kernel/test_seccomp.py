@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -24,12 +25,12 @@ def install(code: bytes) -> None:
     syscall("seccomp", 1, 0, ctypes.byref(fprog))
 
 
-def answer(number: int, *args: int, host_network: bool = False, filtered: bool = True) -> int:
+def answer(number: int, *args: int, host_network: bool = False, filtered: bool = True, set_id: bool = False) -> int:
     """errno (0: success) of one system call made by a child under the program."""
     pid = os.fork()
     if pid == 0:
         if filtered:
-            install(seccomp.program(MACHINE, host_network))
+            install(seccomp.program(MACHINE, host_network, set_id))
         values = [ctypes.c_long(a) for a in args] + [ctypes.c_long(0)] * (6 - len(args))
         result = LIB.syscall(ctypes.c_long(number), *values)
         os._exit(0 if result >= 0 else min(ctypes.get_errno(), 255))
@@ -108,3 +109,14 @@ def test_both_architectures_have_a_program() -> None:
             assert 0 < len(seccomp.program(machine, host)) // 8 < 256
     with pytest.raises(KeyError):
         seccomp.program("riscv64")
+
+
+def test_setuid_modes_only_where_an_image_is_built(tmp_path: Path) -> None:
+    fd = os.open(tmp_path / "program", os.O_RDWR | os.O_CREAT)
+    fchmod = seccomp._MODES["fchmod"][COLUMN]
+    assert fchmod is not None
+    assert answer(fchmod, fd, 0o755) == answer(fchmod, fd, 0o2755) == 0
+    assert answer(fchmod, fd, 0o4755) == errno.EPERM and os.fstat(fd).st_mode & 0o7777 == 0o2755
+    assert answer(fchmod, fd, 0o4755, set_id=True) == 0 and os.fstat(fd).st_mode & 0o7777 == 0o4755
+    assert answer(seccomp._EPERM["mount"][COLUMN] or 0, set_id=True) == errno.EPERM
+    os.close(fd)

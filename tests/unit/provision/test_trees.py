@@ -14,8 +14,9 @@ import pytest
 
 from jailkit.errors import JailkitError
 from jailkit.image import render
+from jailkit.jail import recipe as recipes
 from jailkit.kernel.beneath import remove_tree
-from jailkit.provision import archive, files, homes, mounts
+from jailkit.provision import archive, files, homes, mounts, resolve
 from jailkit.provision.state import Row
 from tests.unit.rooted import rooted
 
@@ -357,3 +358,9 @@ def test_resolv_conf_is_reduced_to_what_means_something() -> None:
         "# c\nnameserver 192.0.2.1\n  search  a.b\nevil\x1b[0m line\nnameserver 1\x00\noptions edns0\nnameserverx y\n"
     )
     assert render.dns_lines(text) == ["nameserver 192.0.2.1", "search a.b", "options edns0"]
+    jail = recipes.Recipe(user="a", uid=1, gid=1, base=1, home="/home/a", hostname="a", template="shell")
+    assert resolve.dns_lines(jail, text) == []
+    assert resolve.dns_lines(jail.but(network="host"), text) == ["nameserver 192.0.2.1", "search a.b", "options edns0"]
+    relayed = ["nameserver 127.0.0.1", "search a.b", "options edns0"]
+    assert resolve.dns_lines(jail.but(connectors=["dns"]), text) == relayed
+    assert resolve.dns_lines(jail.but(connectors=["dns"]), "") == ["nameserver 127.0.0.1"]

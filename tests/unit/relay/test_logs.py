@@ -107,7 +107,7 @@ def test_lines_are_passed_on_with_the_jails_name(bench: Bench) -> None:
     alice.send(b"<13>one")
     bob.send(b"<13>two")
     bench.turn(0.05)
-    assert sorted(bench.lines()) == ["[alice]: one", "[bob]: two"]
+    assert sorted(bench.lines()) == ["/alice: one", "/bob: two"]
     assert bench.asked == 1
 
 
@@ -121,11 +121,11 @@ def test_a147_a_flood_is_cut_counted_and_said_and_others_are_not_touched(
     bob.send(b"<13>after")
     bench.turn(0.6)
     found += bench.lines()
-    passed = [line for line in found if line.startswith("[alice]: ")]
-    said = [int(line.split()[1]) for line in found if line.startswith("-relay[alice]: ") and "dropped" in line]
+    passed = [line for line in found if line.startswith("/alice: ")]
+    said = [int(line.split()[1]) for line in found if line.startswith("-relay/alice: ") and "dropped" in line]
     assert limits.LINES[0] <= len(passed) < 1000
     assert len(passed) + sum(said) == 1500, "every line is passed on or counted"
-    assert "[bob]: before" in found and "[bob]: after" in found
+    assert "/bob: before" in found and "/bob: after" in found
 
 
 def test_a147_beyond_a_rate_a_socket_is_not_even_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,13 +147,13 @@ def test_a_log_that_is_made_anew_loses_nothing(bench: Bench) -> None:
     alice = bench.jail("alice")
     alice.send(b"<13>old")
     bench.turn(0.02)
-    assert bench.lines() == ["[alice]: old"]
+    assert bench.lines() == ["/alice: old"]
     assert bench.host is not None
     bench.host.close()
     bench.listen()
     alice.send(b"<13>new")
     bench.turn(0.05)
-    assert bench.lines() == ["[alice]: new"]
+    assert bench.lines() == ["/alice: new"]
 
 
 def test_without_a_log_nobody_waits_and_what_is_lost_is_said_later(
@@ -178,8 +178,8 @@ def test_without_a_log_nobody_waits_and_what_is_lost_is_said_later(
     alice.send(b"<13>again")
     bench.turn(0.1)
     found = bench.lines()
-    assert "[alice]: again" in found
-    assert [line for line in found if line.startswith("-relay")] == ["-relay[alice]: 100 lines dropped"]
+    assert "/alice: again" in found
+    assert [line for line in found if line.startswith("-relay")] == ["-relay/alice: 100 lines dropped"]
 
 
 def test_a_log_that_is_full_is_waited_for_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,12 +206,12 @@ def test_a_log_that_is_full_is_waited_for_once(bench: Bench, monkeypatch: pytest
     assert taken >= qlen
     put(5)
     bench.turn(0.1)
-    assert bench.lines()[:1] == ["[alice]: x"], "once it reads again, it gets lines again"
+    assert bench.lines()[:1] == ["/alice: x"], "once it reads again, it gets lines again"
 
 
 def test_a_full_log_that_is_read_in_time_loses_nothing(bench: Bench) -> None:
     alice = bench.jail("alice")
-    assert len([line for line in bench.flood(alice, 150) if line.startswith("[alice]")]) == 150
+    assert len([line for line in bench.flood(alice, 150) if line.startswith("/alice")]) == 150
 
 
 def test_what_a_jail_sent_before_its_end_is_passed_on(bench: Bench) -> None:
@@ -220,7 +220,7 @@ def test_what_a_jail_sent_before_its_end_is_passed_on(bench: Bench) -> None:
     alice.send(b"<13>last words")
     bench.sources["alice"].close()
     bench.turn(0.05)
-    assert bench.lines() == ["[alice]: last words"]
+    assert bench.lines() == ["/alice: last words"]
 
 
 def test_a016_descriptors_that_come_along_are_closed(bench: Bench, tmp_path: Path) -> None:

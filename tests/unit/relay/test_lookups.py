@@ -300,6 +300,8 @@ def test_a_jail_that_ends_while_it_asks(bench: Bench, resolver: Resolver) -> Non
     where = bench.jail()
     asker = bench.asker(where[0])
     asker.send(asked())
+    while not held:
+        bench.loop.once(0.01)
     stream = socket.create_connection(where[1])
     stream.send(len(asked()).to_bytes(2, "big") + asked())
     while len(held) < 2:

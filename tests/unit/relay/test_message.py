@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jailkit.relay import message
@@ -18,8 +18,8 @@ def name(*labels: bytes) -> bytes:
 
 
 def asked(
-    question: bytes = name(b"db", b"example") + b"\0\1\0\1", flags: int = 0x0100, counts: tuple[int, ...] = (1, 0, 0, 0),
-    more: bytes = b"", number: int = 0x1234,
+    question: bytes = name(b"db", b"example") + b"\0\1\0\1", flags: int = 0x0100,
+    counts: tuple[int, ...] = (1, 0, 0, 0), more: bytes = b"", number: int = 0x1234,
 ) -> bytes:  # fmt: skip
     return struct.pack("!HHHHHH", number, flags, *counts) + question + more
 
@@ -87,6 +87,7 @@ def test_the_longest_name_passes() -> None:
     assert Query(asked(long + b"\0\1\0\1")).question == long + b"\0\1\0\1"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=600))
 def test_anything(data: bytes) -> None:
     try:
@@ -97,6 +98,7 @@ def test_anything(data: bytes) -> None:
     assert again.question == query.question and again.asked_as(9) == query.asked_as(9)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_an_answer_of_anything(data: bytes) -> None:
     Query(asked()).answered_by(data, 7)
@@ -109,7 +111,8 @@ def test_an_answer_belongs_to_its_question() -> None:
     assert query.answered_by(good.replace(b"example", b"eXample"), 7) == asked(flags=0x8180, more=b"records")
     for bad in (
         good[:20], asked(flags=0x8180, number=8), asked(number=7), asked(flags=0x9180, number=7),
-        asked(name(b"db", b"examplf") + b"\0\1\0\1", flags=0x8180, number=7), asked(flags=0x8180, counts=(0, 1, 0, 0), number=7),
+        asked(name(b"db", b"examplf") + b"\0\1\0\1", flags=0x8180, number=7),
+        asked(flags=0x8180, counts=(0, 1, 0, 0), number=7),
         asked(name(b"db", b"example") + b"\0\x1c\0\1", flags=0x8180, number=7),
     ):  # fmt: skip
         assert query.answered_by(bad, 7) is None

@@ -298,3 +298,21 @@ def test_options_have_defaults_and_unknown_ones_are_errors(paths: Paths) -> None
     with pytest.raises(InvalidFile) as caught:
         load.config(paths)
     assert [where for where, _ in caught.value.errors] == ["uid_min", "home_bas"]
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/", "holds"), ("/etc", "holds"), ("/var", "holds"), ("/usr", "holds"), ("/usr/local", "lies in"),
+        ("/home", "holds"), ("/home/x", "lies in"), ("/tmp/x", "lies in"), ("/run", "holds"), ("/dev/x", "lies in"),
+    ],
+)  # fmt: skip
+def test_a037_no_mount_point_lies_in_a_writable_directory(path: str, why: str) -> None:
+    found = errors(f'{TEMPLATE}root = "overlay"\nwritable = ["{path}"]\n')
+    assert why in str(found)
+
+
+def test_what_may_be_writable() -> None:
+    text = f'{TEMPLATE}root = "overlay"\nwritable = ["/srv", "/etc/app", "/var/lib/app", "/opt"]\n'
+    assert len(load.parse(TemplateSpec, text, "t.toml", "invalid.template").writable) == 4
+    assert "needs root" in str(errors(f'{TEMPLATE}writable = ["/srv"]\n'))
