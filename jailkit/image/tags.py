@@ -148,12 +148,14 @@ def _turn(paths: Paths) -> Iterator[None]:
 
 
 def _write(path: str, moves: list[Move]) -> None:
-    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    directory, _, name = path.rpartition("/")
+    temporary = f"{directory}/.{name}.new"  # no tag begins with a dot, but "web:a.new" is one
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w", encoding="ascii") as file:
         file.writelines(f"{move.at} {move.digest} {move.why} -{move.inputs}\n" for move in moves)
         file.flush()
         os.fsync(fd)
-    os.rename(f"{path}.new", path)
+    os.rename(temporary, path)
 
 
 def _sync(path: str) -> None:
