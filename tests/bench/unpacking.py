@@ -20,7 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from jailkit.image import contents, store, tarball, unpack
+from jailkit.image import contents, store
+from jailkit.image.foreign import tarball, unpack
 from jailkit.paths import Paths
 
 

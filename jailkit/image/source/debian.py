@@ -1,12 +1,13 @@
 """A distribution root of its own, by mmdebstrap(1), with the mirrors of the host's apt.
 
 Packages are installed by their own scripts, as root. That root is one of the build range, in a confined process
-(confine.py, installer): all its capabilities are those of a user namespace, it sees the host's /usr read-only, what apt
-needs of /etc, and a scratch directory; no home, no other file of the host, no device but null, zero, full, random,
-urandom and tty. It has the host's network, as it talks to mirrors. mmdebstrap's mode "unshare" takes such a
+(sandbox/confine.py, installer): all its capabilities are those of a user namespace, it sees the host's /usr read-only,
+what apt needs of /etc, and a scratch directory; no home, no other file of the host, no device but null, zero, full,
+random, urandom and tty. It has the host's network, as it talks to mirrors. mmdebstrap's mode "unshare" takes such a
 root as it is: no subuid, no newuidmap, and users need not be allowed to make namespaces.
 
-What it writes is a tar on its standard output, and that is read as any tar is (unpack.py): another confined process.
+What it writes is a tar on its standard output, and that is read as any tar is (foreign/unpack.py): another confined
+process.
 
 The same packages give the same layer: no clock (SOURCE_DATE_EPOCH), no log, no cache, no machine id, no name of this
 host. That a mirror has other packages is seen where the host's apt uses the same one and was updated since; else
@@ -29,11 +30,12 @@ from ...kernel import mount
 from ...kernel.beneath import remove_tree
 from ...spec.source import DebianSource
 from ...spec.template import TemplateSpec
-from .. import apt, confine, unpack
-from ..ids import BUILD_BASE
+from ..foreign import unpack
+from ..foreign.tarball import Limits
 from ..layer import EPOCH, Row
-from ..tarball import Limits
-from . import Build
+from ..sandbox import confine
+from ..sandbox.ids import BUILD_BASE
+from . import Build, apt
 
 PROGRAM = "/usr/bin/mmdebstrap"
 _PLAIN = mount.NOSUID | mount.NODEV

@@ -20,15 +20,16 @@ from typing import Any
 import pytest
 
 from jailkit.errors import JailkitError
-from jailkit.image import confine, ids, tarball, unpack
 from jailkit.image.contents import Counted
+from jailkit.image.foreign import tarball, unpack
+from jailkit.image.sandbox import confine, ids
 from jailkit.kernel import mount
-from tests.unit.image import tars
 from tests.unit.image.confined import below, ends, wait_for
+from tests.unit.image.foreign import tars
+from tests.unit.image.foreign.tars import described, directory, file, hard, link, node, tar, unpacked, unpacked_file
 from tests.unit.image.memory import Memory
-from tests.unit.image.tars import described, directory, file, hard, link, node, tar, unpacked, unpacked_file
 
-TREE = Path(__file__).resolve().parents[3]
+TREE = Path(__file__).resolve().parents[4]
 NOBODY = ids.BUILD_BASE + ids.NOBODY
 
 
@@ -275,7 +276,8 @@ def test_killed_in_the_middle_nothing_is_left(tmp_path: Path) -> None:
     mounts, scratch = mount.table(), tmp_path / "scratch"
     scratch.mkdir()
     program = (
-        "from jailkit.image import unpack\nfrom tests.unit.image import memory, tars\n"
+        "from jailkit.image.foreign import unpack\n"
+        "from tests.unit.image import memory\nfrom tests.unit.image.foreign import tars\n"
         f"unpack.rows(0, memory.Memory(), {str(scratch)!r}, tars.LIMITS, 'x', print)\n"
     )
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):

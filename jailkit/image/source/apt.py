@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..errors import JailkitError
+from ...errors import JailkitError
 
 _OPTION = re.compile(r'(Acquire::[A-Za-z0-9_.:/+-]+) "([^"\n]*)";')
 _REACH = re.compile(

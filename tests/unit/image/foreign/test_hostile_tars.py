@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from jailkit.errors import JailkitError
-from jailkit.image import tarball, unpack
-from tests.unit.image import tars
-from tests.unit.image.tars import directory, file, hard, link, node, raw_header, tar, unpacked
+from jailkit.image.foreign import tarball, unpack
+from tests.unit.image.foreign import tars
+from tests.unit.image.foreign.tars import directory, file, hard, link, node, raw_header, tar, unpacked
 
 END = bytes(1024)
 SECRET = b"the host's own\n"

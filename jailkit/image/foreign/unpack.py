@@ -1,6 +1,6 @@
 """Unpacking a tar file without trusting it: a confined process reads it, root only takes what that process says.
 
-Nothing is unpacked onto a disk. The process (confine.py: ids of the build range, an empty root, no network, no
+Nothing is unpacked onto a disk. The process (sandbox/confine.py: ids of the build range, an empty root, no network, no
 capability, no system call but reading descriptor 0 and writing descriptor 1; tarball.py: what it does) turns the
 archive into a stream of names and bytes, in a format of its own that has nothing to decide: root parses one small JSON
 header a name, checks it, and hands the bytes to the content store. That is safer than to let the process unpack into a
@@ -24,9 +24,11 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from ..errors import JailkitError
-from . import confine, layer, outside, tarball
-from .layer import Contents, Row
+from ...errors import JailkitError
+from .. import layer
+from ..layer import Contents, Row
+from ..sandbox import confine
+from . import outside, tarball
 from .outside import shown, unsafe
 from .tarball import Limits
 

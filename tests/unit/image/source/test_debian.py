@@ -18,18 +18,19 @@ from typing import Any
 import pytest
 
 from jailkit.errors import JailkitError
-from jailkit.image import apt, build, ids, store
-from jailkit.image.source import Build, debian
+from jailkit.image import build, store
+from jailkit.image.sandbox import ids
+from jailkit.image.source import Build, apt, debian
 from jailkit.image.world import canonical_digest
 from jailkit.kernel import seccomp
 from jailkit.paths import Paths
 from jailkit.spec.source import DebianSource
 from jailkit.spec.template import TemplateSpec
-from tests.unit.image import tars
 from tests.unit.image.confined import below, ends, wait_for
+from tests.unit.image.foreign import tars
 from tests.unit.image.memory import Memory
 
-TREE = Path(__file__).resolve().parents[3]
+TREE = Path(__file__).resolve().parents[4]
 CACHE = Path("/var/tmp/jailkit-tests")
 ROOT = str(ids.BUILD_BASE)
 
@@ -300,7 +301,7 @@ def real_root() -> Path:
     if os.geteuid() != 0:
         pytest.skip("namespaces of root's need root")
     parts = [hashlib.sha256((TREE / "jailkit/image" / name).read_bytes()).hexdigest()
-             for name in ("source/debian.py", "apt.py", "confine.py")]  # fmt: skip
+             for name in ("source/debian.py", "source/apt.py", "sandbox/confine.py")]  # fmt: skip
     key = canonical_digest([debian.inputs(spec(**TABLE.model_dump()), "/", "/"), parts])[:16]
     kept = CACHE / f"debian-{key}.tar"
     if kept.exists():
