@@ -22,7 +22,7 @@ from .world import Pair, failures, free, in_jail, keeper, pair, sleeper
 
 pytestmark = pytest.mark.host
 USER, OTHER = "tenant", "neighbour"
-UID, OTHER_UID = 1001, 1002
+UID, OTHER_UID = 1002, 1003
 RUN, JAIL = f"run/jailctl/jails/{UID}", f"var/lib/jailctl/jails/{USER}"
 HOME = f"home/{USER}"
 
