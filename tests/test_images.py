@@ -153,7 +153,9 @@ def test_prune_takes_what_nothing_uses_and_says_what_it_frees(h: Host) -> None:
         said(h, "update", "shell")
         there = {image["digest"] for image in said(h, "image", "list")["images"] if image["template"] == "shell"}
         planned = said(h, "image", "prune", "--dry-run")
-        assert there == {image["digest"] for image in said(h, "image", "list")["images"] if image["template"] == "shell"}
+        assert there == {
+            image["digest"] for image in said(h, "image", "list")["images"] if image["template"] == "shell"
+        }
         done = said(h, "image", "prune")
         assert (done["images"], done["contents"]) == (planned["images"], planned["contents"])
         assert done["freed"] == planned["freed"] > 0
