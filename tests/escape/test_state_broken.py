@@ -170,8 +170,7 @@ def disabled(text: str) -> str:
 
 def image(path: str = "") -> Damage:
     def damage(host: Host) -> Repair:
-        (digest,) = [path.name for path in (host.root / "var/lib/jailctl/images").iterdir() if len(path.name) == 64]
-        return gone(f"var/lib/jailctl/images/{digest}{path}")(host)
+        return gone(f"var/lib/jailctl/images/{host.image('shell')}{path}")(host)
 
     return damage
 
