@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from jailkit.image import cache, scratch, store, tags
-from jailkit.image.ids import BUILD_BASE, BUILD_RANGE
+from jailkit.image.sandbox.ids import BUILD_BASE, BUILD_RANGE
 from jailkit.paths import Paths
 from jailkit.provision import images
 from tests.unit.rooted import TREE, rooted

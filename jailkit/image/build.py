@@ -25,7 +25,7 @@ from ..paths import Paths
 from . import cache, contents, hostfiles, layer, points, scratch, store, tags
 from .layer import Contents, Row
 from .source import Build, Source
-from .template import Template, load_template, rendered_files
+from .template import Template, load_template, render_samples, rendered_files
 from .world import canonical_digest, settings
 
 Log = Callable[[str], None]
@@ -63,6 +63,7 @@ def build(paths: Paths, name: str, cache_too: bool = True, log: Log | None = Non
     ``logs/<name>.log`` as well. Interrupted or failed, it leaves nothing but that. Two at once are safe. Raise
     ``missing.template``, ``invalid.template``, ``invalid.image``, ``invalid.run-step``, ``host.*``, ``io.*``."""
     template = load_template(paths, name)
+    render_samples(template)
     with _told(name):
         store.ready(paths)
     with _told(name), _logged(paths, name, log) as say, contents.in_use(paths), scratch.directory(paths) as place:

@@ -20,8 +20,8 @@ from typing import BinaryIO, cast
 from ..errors import JailkitError
 from ..kernel.beneath import Tree, openat2
 from . import layer
+from .foreign.outside import shown
 from .layer import Contents, Row
-from .outside import shown
 
 NEVER = ("/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp")
 """What lies below is of no image: each jail mounts its own there."""
@@ -230,7 +230,7 @@ class _Reader:
         if len(others) > _ATTRIBUTES:
             self._drop(path, f"{len(others) - _ATTRIBUTES} more attributes")
         if "metacopy" in marks or "redirect" in marks:
-            text = f"{shown(path)} is a part of a file or directory that lies elsewhere (overlayfs metacopy or redirect)"
+            text = f"{shown(path)} is a part of something that lies elsewhere (overlayfs metacopy or redirect)"
             raise JailkitError("invalid.upper", text, "it was not made by jailkit")
         return marks
 

@@ -1,5 +1,5 @@
 """Where a template's commands run: the steps that make a layer (``[[run]]``), and the smoke tests of a new image.
-Always in a throw-away jail (throwaway.py) on a root of what was built so far, never on the host."""
+Always in a throw-away jail (sandbox/throwaway.py) on a root of what was built so far, never on the host."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..paths import Paths
 from ..spec.source import RunStep
 from ..spec.template import TemplateSpec
 from . import render, upper
-from .ids import BUILD_BASE
 from .layer import EPOCH, Contents, Row
+from .sandbox.ids import BUILD_BASE
+from .sandbox.throwaway import Order, Outcome
+from .sandbox.throwaway import run as throw_away
 from .template import Template, jail_entries
-from .throwaway import Order, Outcome
-from .throwaway import run as throw_away
 
 Log = Callable[[str], None]
 
@@ -45,7 +45,7 @@ def run(
 ) -> None:  # fmt: skip
     """Run ``step`` as root of a throw-away jail whose root is the directory ``lower`` (all of it root's); what it
     changes is in ``changes`` afterwards, an empty directory of ours on the file system that overlayfs may use, or is
-    dropped for None. On the disk that has ids of the build's range (ids.py); upper.py reads it.
+    dropped for None. On the disk that has ids of the build's range (sandbox/ids.py); upper.py reads it.
 
     binds: host directories that are shown, read-only. log: gets each line that the command writes. Raise
     ``invalid.run-step`` when the command fails or takes too long, ``host.*``, ``jail.throw-away``, ``unsafe.path``."""

@@ -19,18 +19,21 @@ from .state import Row
 SETTING_UP = "being set up"
 REMOVING = "being removed"
 _RELAY = "nameserver 127.0.0.1"
+_FROM_ELSEWHERE = ("import", "commit", "tag")
 
 
 def template(paths: Paths, reference: str) -> tuple[Template, str | None]:
     """The template that a jail of ``reference`` is made from, and the digest of its image: as it was when that was
     built, so that settings and root belong together; or as its folder is now, and None, where there is no image yet.
 
-    A folder that is there and broken is an error all the same: whoever edited it wants to know. Raise
-    ``missing.template``, ``invalid.template``."""
+    A folder that is there and broken is an error all the same, and one that is gone, unless the image never came from
+    it: whoever edited or moved it wants to know. Raise ``missing.template``, ``invalid.template``, ``missing.image``.
+    """
     try:
         found: Template | None = load_template(paths, reference.partition(":")[0])
     except JailkitError as error:
-        if error.code != "missing.template" or tags.current(paths, reference) is None:
+        moves = tags.history(paths, reference)
+        if error.code != "missing.template" or not moves or moves[-1].why not in _FROM_ELSEWHERE:
             raise
         found = None
     image = tags.current(paths, reference)

@@ -8,7 +8,7 @@ QUERIES = (400, 200)
 """DNS queries of one jail, likewise."""
 READS = (2000, 1000)
 """Messages of one socket that are looked at, be it only to drop them: beyond it the socket rests for :data:`REST`
-seconds at a time. One look costs some 3 microseconds, so one jail can take 0.3 percent of a processor."""
+seconds at a time, and senders wait. So one jail that floods takes one or two percent of a processor."""
 REST = 0.1
 BATCH = 32
 """Messages of one socket in a row, before the others have their turn."""

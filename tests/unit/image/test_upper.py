@@ -199,12 +199,12 @@ def test_a180_a_name_of_a_file_that_changed_is_read_again(top: Path) -> None:
     os.utime(top / "a")
     time.sleep(0.02)  # a clock that files see may tick as seldom as that
 
-    found = upper.read(str(top), Read(after=lambda: put(top / "a", "y" * 1000) and None), ROOT_ID)
+    found = upper.read(str(top), Read(after=lambda: (put(top / "a", "y" * 1000), None)[1]), ROOT_ID)
     assert [row.sha256 for row in found.rows] == [hashlib.sha256(text * 1000).hexdigest() for text in (b"x", b"y")]
 
 
 def test_a180_holes_of_many_files_do_not_fill_the_disk(top: Path) -> None:
-    """Each below the size from which one is left out, so that a layer of some kilobytes becomes contents of terabytes."""
+    """Each below the size from which one is left out: a layer of some kilobytes would become terabytes of contents."""
     for number in range(8):
         with open(top / f"holes{number}", "wb") as file:
             file.write(b"%d" % number)

@@ -16,7 +16,7 @@ import pytest
 
 from jailkit.errors import JailkitError
 from jailkit.image import contents, layer, scratch, store, upper, workshop
-from jailkit.image.ids import BUILD_BASE, BUILD_RANGE
+from jailkit.image.sandbox.ids import BUILD_BASE, BUILD_RANGE
 from jailkit.image.template import Template
 from jailkit.paths import Paths
 from jailkit.spec.source import RunStep

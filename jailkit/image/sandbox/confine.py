@@ -26,9 +26,9 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..errors import JailkitError
-from ..kernel import caps, mount, namespaces, proc, seccomp
-from ..kernel.libc import put, syscall
+from ...errors import JailkitError
+from ...kernel import caps, mount, namespaces, proc, seccomp
+from ...kernel.libc import put, syscall
 from .ids import BUILD_BASE, BUILD_RANGE, NOBODY
 
 _PR_SET_PDEATHSIG = 1

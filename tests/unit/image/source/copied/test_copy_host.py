@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from jailkit.image import elf
-from jailkit.image.hosttree import HostTree
-from jailkit.image.loader import Loader
+from jailkit.image.source.copied import elf
+from jailkit.image.source.copied.hosttree import HostTree
+from jailkit.image.source.copied.loader import Loader
 from tests.conftest import need_root
-from tests.unit.image.fakehost import Image
+from tests.unit.image.source.copied.fakehost import Image
 
 COUNT = 200
 JUSTIFIED: dict[str, str] = {}

@@ -27,9 +27,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..errors import JailkitError
-from ..kernel import caps, mount, namespaces, proc, rootfs, seccomp
-from ..kernel.libc import put, syscall
+from ...errors import JailkitError
+from ...kernel import caps, mount, namespaces, proc, rootfs, seccomp
+from ...kernel.libc import put, syscall
 from .ids import BUILD_BASE, BUILD_RANGE
 
 TAIL = 20
