@@ -240,6 +240,7 @@ def test_new_from_another_is_a_copy_with_its_name(paths: Paths, capsys: Capture)
     ("words", "status", "code"),
     [
         (["taken"], 4, "conflict.template"),
+        (["skeleton"], 4, "conflict.template"),
         (["../x"], 5, "invalid.template-name"),
         (["parts"], 5, "invalid.template-name"),
         (["X"], 5, "invalid.template-name"),
