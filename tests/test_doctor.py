@@ -169,6 +169,7 @@ def test_every_check_has_a_case() -> None:
     elsewhere = {"kernel.version", "kernel.features", "kernel.userns", "kernel.jail", "kernel.overlay", "kernel.proc"}
     elsewhere |= {"cgroup.controllers", "cgroup.keeper", "pam.modules", "pam.user-manager", "accounts.group"}
     elsewhere |= {"jobs.mail"}
+    elsewhere |= {"state.layers"}  # tests/test_writable_roots.py
     # tests/test_connectors.py
     elsewhere |= {f"connectors.{name}" for name in ("relay", "syslog", "dns", "mysql", "postgresql")}
     from jailkit.doctor.run import CHECKS

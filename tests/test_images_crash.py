@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from jailkit.image import cache, scratch, store, tags
-from jailkit.image.ids import BUILD_BASE, BUILD_RANGE
+from jailkit.image.sandbox.ids import BUILD_BASE, BUILD_RANGE
 from jailkit.paths import Paths
 from jailkit.provision import images
 from tests.unit.rooted import TREE, rooted
 
 pytestmark = [pytest.mark.host, pytest.mark.slow, pytest.mark.timeout(600)]
-KILLS, JOBS, SECONDS = 200, 4, 1.2
+KILLS, JOBS, SECONDS = 200, 4, 0.7
 
 TEMPLATE = """
 name = "{name}"

@@ -25,7 +25,7 @@ from ..paths import Paths
 from . import cache, contents, hostfiles, layer, points, scratch, store, tags
 from .layer import Contents, Row
 from .source import Build, Source
-from .template import Template, load_template, rendered_files
+from .template import Template, load_template, render_samples, rendered_files
 from .world import canonical_digest, settings
 
 Log = Callable[[str], None]
@@ -63,14 +63,16 @@ def build(paths: Paths, name: str, cache_too: bool = True, log: Log | None = Non
     ``logs/<name>.log`` as well. Interrupted or failed, it leaves nothing but that. Two at once are safe. Raise
     ``missing.template``, ``invalid.template``, ``invalid.image``, ``invalid.run-step``, ``host.*``, ``io.*``."""
     template = load_template(paths, name)
+    render_samples(template)
     with _told(name):
         store.ready(paths)
     with _told(name), _logged(paths, name, log) as say, contents.in_use(paths), scratch.directory(paths) as place:
+        known = inputs(paths, template, host_root)  # before: what changes meanwhile makes the image a stale one
         bench = _Bench(paths, template, contents.Store(paths, place, cache_too), place, host_root, say, cache_too)
         rows = bench.rows()
         points.check(template.spec, template.jail_names, rows)
         digest, changed = store.publish(paths, template, rows, bench.contents, place)
-        made = Built(name, digest, changed, inputs(paths, template, host_root), tuple(bench.done))
+        made = Built(name, digest, changed, known, tuple(bench.done))
         say(f"{name}: image {digest[:12]} {'made' if changed else 'was there'}")
         return made
 

@@ -8,13 +8,7 @@ from typing import Any
 from ..errors import InvalidFile, InvalidFiles, JailkitError
 from ..paths import Paths
 from . import build
-from .template import Template, jail_entries, load_template, rendered_files
-
-_USER: dict[str, object] = {
-    "name": "sample", "uid": 1000, "gid": 1000, "group": "sample", "gecos": "A Sample", "home": "/home/sample",
-    "shell": "/bin/sh",
-}  # fmt: skip
-_DNS = ["nameserver 192.0.2.1"]
+from .template import Template, load_template, render_samples
 
 
 @dataclass(frozen=True)
@@ -39,11 +33,11 @@ def check(paths: Paths, name: str, host_root: str = "/") -> list[Fault]:
         template = load_template(paths, name)
     except InvalidFile as error:
         return _faults(error)
-    found: list[Fault] = []
-    for network in ("none", "host"):
-        for fault in _rendering(template, network):
-            if fault not in found:
-                found.append(fault)
+    try:
+        render_samples(template)
+        found = []
+    except InvalidFile as error:
+        found = _faults(error)
     file = f"{template.own_folder}/template.toml"
     found += [Fault(file, where, what) for where, what in _places(template)]
     try:
@@ -59,22 +53,8 @@ def _faults(error: InvalidFile) -> list[Fault]:
     return [Fault(failure.file, where, what) for failure in failures for where, what in failure.errors]
 
 
-def _rendering(template: Template, network: str) -> list[Fault]:
-    found: list[Fault] = []
-    jail: dict[str, object] = {"hostname": "sample", "network": network}
-    try:
-        rendered_files(template)
-    except InvalidFile as error:
-        found += _faults(error)
-    try:
-        jail_entries(template, {**_USER, "shell": template.spec.shell}, jail, _DNS if network == "host" else [])
-    except InvalidFile as error:
-        found += _faults(error)
-    return found
-
-
 def _places(template: Template) -> list[tuple[str, str]]:
-    """Files that would lie below a link or replace a directory that jails need."""
+    """Files that would lie below a link, replace a directory that jails need, or never be seen."""
     links = template.spec.image.links
     needed = {*template.spec.image.directories, *template.spec.image.closed, *template.spec.binds}
     found = []
@@ -83,6 +63,9 @@ def _places(template: Template) -> list[tuple[str, str]]:
         above = next((link for link in links if target.startswith(f"{link}/")), "")
         if above:
             found.append((f"files/{path}", f"lies below {above}, which is a link"))
+        shown = next((bind for bind in template.spec.binds if target.startswith(f"{bind}/")), "")
+        if shown:
+            found.append((f"files/{path}", f"is never seen, as the host's {shown} is mounted over it"))
         if target in needed:
             found.append((f"files/{path}", "is a file where the template has a directory"))
     return found

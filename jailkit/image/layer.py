@@ -10,7 +10,7 @@ import io
 import stat
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol, cast
 
 EPOCH = 315619200
 """The time of every file in an image: 1980-01-02, the first day that a zip archive (a Python wheel) can hold in every
@@ -75,7 +75,7 @@ def file(path: str, source: BinaryIO | bytes, mode: int, contents: Contents) -> 
     kept = file_mode(mode)
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     if path.endswith(".pyc"):
-        stream = io.BytesIO(compiled(stream.read()))
+        stream = cast(BinaryIO, _Compiled(stream))
     sha256, size = contents.add(stream, bool(kept & 0o100), not kept & 0o004)
     return Row(path, "file", kept, size, sha256)
 
@@ -91,6 +91,21 @@ def directory_mode(mode: int) -> int:
     if mode & stat.S_ISVTX and mode & 0o002:
         return 0o1777
     return 0o755 if mode & 0o005 == 0o005 else 0o700
+
+
+class _Compiled:
+    """A .pyc that becomes :func:`compiled` as it is read: it is whoever's, and as long as they like."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source, self._begun = source, False
+
+    def read(self, size: int = -1) -> bytes:
+        """size: the first time, 16 at least."""
+        data = self._source.read(size)
+        if self._begun:
+            return data
+        self._begun = True
+        return compiled(data)
 
 
 def compiled(data: bytes) -> bytes:

@@ -10,15 +10,14 @@ from ..spec.template import TemplateSpec
 from . import layer
 from .layer import Contents, Row
 
-STICKY = ("/tmp", "/var/tmp")
-ALWAYS = ("/dev", "/etc", "/home", "/proc", "/run", *STICKY)
+ALWAYS = ("/dev", "/etc", "/home", "/proc", "/run", "/tmp", "/var/tmp")
 
 
 def needed(spec: TemplateSpec, jail_files: Iterable[str], rows: list[Row], contents: Contents) -> list[Row]:
     """The lowest layer: what must be there and is not in ``rows``. jail_files: names below /etc."""
     there = {row.path for row in rows}
     directories = [path for path in (*ALWAYS, *spec.binds, *spec.writable) if path not in there]
-    found = [layer.directory(path, 0o1777 if path in STICKY else 0o755) for path in directories]
+    found = [layer.directory(path) for path in directories]
     files = [f"/etc/{name}" for name in jail_files]
     return [*found, *(layer.file(path, b"", 0o644, contents) for path in files if path not in there)]
 

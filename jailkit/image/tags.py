@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import JailkitError
+from ..kernel import disk
 from ..names import image_reference
 from ..paths import Paths
 
@@ -94,8 +95,13 @@ def move(paths: Paths, reference: str, digest: str, why: str, inputs: str = "") 
                 os.unlink(temporary)
             os.symlink(f"../images/{digest}", temporary)
             os.rename(temporary, link)
-            _sync(paths.tags)
+            disk.sync_names(paths.tags)
         return before
+
+
+def inputs(paths: Paths, reference: str, digest: str) -> str:
+    """What the tag says that image was built from when it named it last, "" if it never was."""
+    return next((made.inputs for made in reversed(history(paths, reference)) if made.digest == digest), "")
 
 
 @contextlib.contextmanager
@@ -125,7 +131,7 @@ def remove(paths: Paths, reference: str) -> None:
             raise JailkitError("missing.image", f"there is no image {reference}", "jailctl image list") from None
         with contextlib.suppress(FileNotFoundError):
             os.unlink(paths.history(reference))
-        _sync(paths.tags)
+        disk.sync_names(paths.tags)
 
 
 def before(paths: Paths, reference: str) -> str | None:
@@ -137,28 +143,16 @@ def before(paths: Paths, reference: str) -> str | None:
     return None
 
 
-@contextlib.contextmanager
-def _turn(paths: Paths) -> Iterator[None]:
-    fd = os.open(f"{paths.histories}/.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+def _turn(paths: Paths) -> contextlib.AbstractContextManager[None]:
+    return disk.turn(f"{paths.histories}/.lock")
 
 
 def _write(path: str, moves: list[Move]) -> None:
-    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    directory, _, name = path.rpartition("/")
+    temporary = f"{directory}/.{name}.new"  # no tag begins with a dot, but "web:a.new" is one
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w", encoding="ascii") as file:
         file.writelines(f"{move.at} {move.digest} {move.why} -{move.inputs}\n" for move in moves)
         file.flush()
         os.fsync(fd)
-    os.rename(f"{path}.new", path)
-
-
-def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    os.rename(temporary, path)

@@ -7,7 +7,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 
-from ..errors import InvalidFile, JailkitError, together
+from ..errors import InvalidFile, InvalidFiles, JailkitError, together
 from ..paths import Paths
 from ..spec import include, load
 from ..spec.template import TemplateSpec
@@ -138,6 +138,32 @@ def jail_entries(
     context = render.jail_context(template.spec, user, jail, dns)
     rendered = _render(template, "jail/etc", template.jail_files, context)
     return {name: data for name, (data, _) in rendered.items()}
+
+
+_SAMPLE: dict[str, object] = {
+    "name": "sample", "uid": 1000, "gid": 1000, "group": "sample", "gecos": "A Sample", "home": "/home/sample",
+}  # fmt: skip
+
+
+def render_samples(template: Template) -> None:
+    """Render every file once, those of a jail for a made-up user without and with a network: what is wrong with them is
+    said before an image is made, and not at somebody's first login. Raise ``invalid.template``, all errors at once."""
+    user = {**_SAMPLE, "shell": template.spec.shell}
+    failures: list[InvalidFile] = []
+    for part in (
+        lambda: rendered_files(template),
+        lambda: jail_entries(template, user, {"hostname": "sample", "network": "none"}, []),
+        lambda: jail_entries(template, user, {"hostname": "sample", "network": "host"}, ["nameserver 192.0.2.1"]),
+    ):
+        try:
+            part()
+        except InvalidFile as failure:
+            failures += failure.failures if isinstance(failure, InvalidFiles) else [failure]
+    errors: dict[str, dict[tuple[str, str], None]] = {}
+    for each in failures:
+        errors.setdefault(each.file, {}).update(dict.fromkeys(each.errors))
+    if errors:
+        raise together([InvalidFile("invalid.template", folder, list(found)) for folder, found in errors.items()])
 
 
 def _render(template: Template, part: str, files: Tree, context: dict[str, object]) -> Tree:

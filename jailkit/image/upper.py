@@ -12,16 +12,23 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import BinaryIO, cast
 
 from ..errors import JailkitError
 from ..kernel.beneath import Tree, openat2
 from . import layer
+from .foreign.outside import shown
 from .layer import Contents, Row
 
 NEVER = ("/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp")
 """What lies below is of no image: each jail mounts its own there."""
+MOST = 1_000_000
+"""Names, as in an archive (tarball.py): each costs memory, and she has as many as her file system has inodes."""
 _SPARSE = 1 << 30
+_ATTRIBUTES = 8
 _LONGEST = 4000
 _DEEPEST = 256
 _TRIES = 16
@@ -62,14 +69,28 @@ def read(upper: str, contents: Contents, root_id: int) -> Found:
     return reader.found
 
 
+class _Exactly:
+    """At most ``size`` bytes of a file: it may grow as fast as it is read."""
+
+    def __init__(self, source: BinaryIO, size: int) -> None:
+        self._source, self._left = source, size
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
 class _Reader:
     def __init__(self, contents: Contents, root_id: int) -> None:
         self.found = Found()
         self._contents, self._root_id = contents, root_id
+        self._names = self._hollow = 0
+        self._read: dict[tuple[int, int, bool], Row] = {}
 
     def directory(self, top: int) -> None:
         """Depth first, with an explicit stack: a tree may be deeper than Python's limit, but not than a path's."""
-        stack = [(os.dup(top), "", iter(sorted(os.listdir(top))))]
+        stack = [(os.dup(top), "", self._listed(top))]
         try:
             while stack:
                 fd, base, names = stack[-1]
@@ -82,10 +103,18 @@ class _Reader:
                     os.close(below)
                     self._drop(f"{base}/{name}"[:200], f"what lies below it: deeper than {_DEEPEST} directories")
                 elif below is not None:
-                    stack.append((below, f"{base}/{name}", iter(sorted(os.listdir(below)))))
+                    stack.append((below, f"{base}/{name}", self._listed(below)))
         finally:
             for fd, _, _ in stack:
                 os.close(fd)
+
+    def _listed(self, fd: int) -> Iterator[str]:
+        with os.scandir(fd) as entries:
+            names = [entry.name for entry in islice(entries, MOST + 1)]
+        self._names += len(names)
+        if self._names > MOST:
+            raise JailkitError("invalid.upper", f"a layer has more than {MOST:,} names", "remove what fills it")
+        return iter(sorted(names))
 
     def _drop(self, path: str, what: str) -> None:
         self.found.dropped.append((path.encode(errors="backslashreplace").decode(), what))
@@ -106,7 +135,7 @@ class _Reader:
             except OSError as error:
                 if error.errno not in _SWAPPED:
                     raise
-        raise JailkitError("busy.layer", f"{path} of a layer changes while it is read", "stop what writes there")
+        raise JailkitError("busy.layer", f"{shown(path)} of a layer changes while it is read", "stop what writes there")
 
     def _take(self, parent: int, name: str, path: str) -> int | None:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -137,11 +166,32 @@ class _Reader:
                 raise OSError(errno.ENOTDIR, "is another kind of thing by now")
             if "whiteout" in self._attributes(fd, path):
                 self.found.rows.append(layer.gone(path))
-            elif status.st_size > _SPARSE and status.st_blocks * 512 < status.st_size // 8:
+            elif self._too_hollow(status):
                 self._drop(path, f"is a sparse file of {status.st_size} bytes")
             else:
                 self._normalised(path, status)
-                self.found.rows.append(layer.file(path, source, status.st_mode, self._contents))
+                self.found.rows.append(self._row(path, source, status))
+
+    def _too_hollow(self, status: os.stat_result) -> bool:
+        """Whether it is mostly holes, and with those before it has more of them than we write to a disk as zeros."""
+        if status.st_blocks * 512 >= status.st_size // 8:
+            return False
+        self._hollow += status.st_size
+        if self._hollow <= _SPARSE:
+            return False
+        self._hollow -= status.st_size
+        return True
+
+    def _row(self, path: str, source: BinaryIO, status: os.stat_result) -> Row:
+        """A file with 65,000 names (ext4) is read for the first one only, unless it has changed since."""
+        key = (status.st_ino, status.st_ctime_ns, path.endswith(".pyc"))
+        row = self._read.get(key)
+        if row is None:
+            bytes_ = cast(BinaryIO, _Exactly(source, status.st_size))
+            row = layer.file(path, bytes_, status.st_mode, self._contents)
+            if status.st_nlink > 1:
+                self._read[key] = row
+        return replace(row, path=path)
 
     def _below(self, parent: int, name: str, path: str) -> int:
         fd = _open(parent, name, path, _OPEN | os.O_DIRECTORY)
@@ -171,13 +221,16 @@ class _Reader:
             if error.errno == errno.ENOTSUP:
                 return marks
             raise
-        for name in sorted(names):
+        others = sorted(name for name in names if not name.startswith(_OURS) and name not in _LABELS)
+        for name in names:
             if name.startswith(_OURS):
                 marks[name.removeprefix(_OURS)] = os.getxattr(fd, name)
-            elif name not in _LABELS:
-                self._drop(path, f"its attribute {name.encode(errors='backslashreplace').decode()}")
+        for name in others[:_ATTRIBUTES]:
+            self._drop(path, f"its attribute {name.encode(errors='backslashreplace').decode()}")
+        if len(others) > _ATTRIBUTES:
+            self._drop(path, f"{len(others) - _ATTRIBUTES} more attributes")
         if "metacopy" in marks or "redirect" in marks:
-            text = f"{path} is a part of a file or directory that lies elsewhere (overlayfs metacopy or redirect)"
+            text = f"{shown(path)} is a part of something that lies elsewhere (overlayfs metacopy or redirect)"
             raise JailkitError("invalid.upper", text, "it was not made by jailkit")
         return marks
 
@@ -187,7 +240,8 @@ def _open(parent: int, name: str, path: str, flags: int) -> int:
         return openat2(parent, name, flags)
     except OSError as error:
         if error.errno in (errno.EXDEV, errno.EBUSY):
-            raise JailkitError("busy.mounted", f"something is mounted at {path} of a layer", "findmnt") from None
+            text = f"something is mounted at {shown(path)} of a layer"
+            raise JailkitError("busy.mounted", text, "findmnt") from None
         raise
 
 

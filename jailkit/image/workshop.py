@@ -1,5 +1,5 @@
 """Where a template's commands run: the steps that make a layer (``[[run]]``), and the smoke tests of a new image.
-Always in a throw-away jail (throwaway.py) on a root of what was built so far, never on the host."""
+Always in a throw-away jail (sandbox/throwaway.py) on a root of what was built so far, never on the host."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..paths import Paths
 from ..spec.source import RunStep
 from ..spec.template import TemplateSpec
 from . import render, upper
-from .ids import BUILD_BASE
 from .layer import EPOCH, Contents, Row
+from .sandbox.ids import BUILD_BASE
+from .sandbox.throwaway import Order, Outcome
+from .sandbox.throwaway import run as throw_away
 from .template import Template, jail_entries
-from .throwaway import Order, Outcome
-from .throwaway import run as throw_away
 
 Log = Callable[[str], None]
 
@@ -45,7 +45,7 @@ def run(
 ) -> None:  # fmt: skip
     """Run ``step`` as root of a throw-away jail whose root is the directory ``lower`` (all of it root's); what it
     changes is in ``changes`` afterwards, an empty directory of ours on the file system that overlayfs may use, or is
-    dropped for None. On the disk that has ids of the build's range (ids.py); upper.py reads it.
+    dropped for None. On the disk that has ids of the build's range (sandbox/ids.py); upper.py reads it.
 
     binds: host directories that are shown, read-only. log: gets each line that the command writes. Raise
     ``invalid.run-step`` when the command fails or takes too long, ``host.*``, ``jail.throw-away``, ``unsafe.path``."""
@@ -171,7 +171,7 @@ def _stage_run(stage: str, lower: str, changes: str | None, how: tuple[int, Sequ
     mount.attach(rootfs.overlay(layers, *_layer(stage, changes)), f"{stage}/root")
     root = os.open(f"{stage}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _mounts(stage, root, list(binds), userns)
+        _mounts(stage, root, list(binds), None)  # it has CAP_DAC_OVERRIDE, and what it copies is for all tenants
         if resolver is not None:
             _file(stage, root, "resolv.conf", resolver)
     finally:
@@ -213,7 +213,7 @@ def _own_all(top: str) -> None:
             os.chown(f"{base}/{name}", BUILD_BASE, BUILD_BASE)
 
 
-def _mounts(stage: str, root: int, binds: list[str], userns: int) -> None:
+def _mounts(stage: str, root: int, binds: list[str], userns: int | None) -> None:
     """What every root gets."""
     rootfs.show(binds, root, userns)
     mount.attach_beneath(rootfs.devices(f"{stage}/dev", BUILD_BASE), root, "dev")

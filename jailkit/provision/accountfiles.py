@@ -31,9 +31,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import JailkitError
+from ..kernel.disk import sync_names
 from . import accountlock
 from .accountfile import AccountFile, ageing
-from .files import sync
 
 PASSWD, SHADOW, GROUP, GSHADOW = "passwd", "shadow", "group", "gshadow"
 _LOCK_ORDER = (PASSWD, SHADOW, GROUP, GSHADOW)
@@ -244,7 +244,7 @@ def _replace(files: _Files, order: Sequence[str], point: Point) -> None:
     finally:
         for file in changed:
             file.discard()
-    sync(files.etc)
+    sync_names(files.etc)
     point("renamed")
 
 

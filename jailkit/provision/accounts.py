@@ -7,16 +7,16 @@ are, because a name service cache may be minutes old; accounts of a directory (L
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import grp
 import os
 import pwd
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import JailkitError
+from ..kernel import disk
 from ..paths import CHROOT_GROUP, GROUP, Paths
 from . import accountfiles
 from .accountfiles import Changed, New, Point
@@ -80,14 +80,8 @@ def _change(paths: Paths, argv: list[str], stdin: bytes = b"") -> None:
     raise JailkitError(code, f"{os.path.basename(argv[0])} failed: {last}", "ls -l /etc/*.lock; df -h /etc; pwck -r")
 
 
-@contextlib.contextmanager
-def _turn(paths: Paths) -> Iterator[None]:
-    fd = os.open(f"{paths.var}/accounts.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+def _turn(paths: Paths) -> contextlib.AbstractContextManager[None]:
+    return disk.turn(f"{paths.var}/accounts.lock")
 
 
 # -- looking

@@ -9,6 +9,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from ..errors import JailkitError
 from ..image.template import own_trees
+from ..kernel import disk
 from ..kernel.beneath import remove_tree, require_root_owned_chain
 from ..names import template_name
 from ..paths import Paths
@@ -98,14 +99,22 @@ def copy(paths: Paths, name: str, source: str) -> Files:
 
 
 def folder(paths: Paths, name: str) -> str:
-    """Where template ``name`` of the administrator's own lies or would lie. Raise ``conflict.template`` if it does,
-    ``invalid.template-name``."""
+    """Where template ``name`` of the administrator's own lies or would lie. Raise ``conflict.template`` if it does, or
+    would replace a part; ``invalid.template-name``."""
     if name == include.PARTS:
         raise JailkitError("invalid.template-name", f"{name!r} is the folder of parts", "choose another name")
     path = f"{paths.templates}/{template_name(name)}"
     if os.path.lexists(path):
         raise JailkitError("conflict.template", f"{path} is there already", "choose another name, or edit that one")
+    if name in include.names(paths, parts=True):
+        text = f"there is a part {name}: templates that include it would get this one instead"
+        raise JailkitError("conflict.template", text, f"choose another name; or make {paths.templates}/parts/{name}")
     return path
+
+
+def hides(paths: Paths, name: str) -> bool:
+    """Whether there is a shipped template of that name, which the administrator's own comes before."""
+    return os.path.lexists(f"{include.shipped(paths)}/{name}/template.toml")
 
 
 def write(paths: Paths, name: str, content: Files) -> str:
@@ -130,5 +139,5 @@ def write(paths: Paths, name: str, content: Files) -> str:
     except BaseException:
         remove_tree(scratch)
         raise
-    files.sync(paths.templates)
+    disk.sync_names(paths.templates)
     return target

@@ -9,6 +9,7 @@ from ..image import render, store, tags
 from ..image.template import Template, jail_entries, load_template
 from ..jail import recipe as recipes
 from ..jail.recipe import Recipe
+from ..kernel import disk
 from ..paths import Paths
 from ..spec.config import Config
 from ..spec.fields import linger_seconds
@@ -19,18 +20,21 @@ from .state import Row
 SETTING_UP = "being set up"
 REMOVING = "being removed"
 _RELAY = "nameserver 127.0.0.1"
+_FROM_ELSEWHERE = ("import", "commit", "tag")
 
 
 def template(paths: Paths, reference: str) -> tuple[Template, str | None]:
     """The template that a jail of ``reference`` is made from, and the digest of its image: as it was when that was
     built, so that settings and root belong together; or as its folder is now, and None, where there is no image yet.
 
-    A folder that is there and broken is an error all the same: whoever edited it wants to know. Raise
-    ``missing.template``, ``invalid.template``."""
+    A folder that is there and broken is an error all the same, and one that is gone, unless the image never came from
+    it: whoever edited or moved it wants to know. Raise ``missing.template``, ``invalid.template``, ``missing.image``.
+    """
     try:
         found: Template | None = load_template(paths, reference.partition(":")[0])
     except JailkitError as error:
-        if error.code != "missing.template" or tags.current(paths, reference) is None:
+        moves = tags.history(paths, reference)
+        if error.code != "missing.template" or not moves or moves[-1].why not in _FROM_ELSEWHERE:
             raise
         found = None
     image = tags.current(paths, reference)
@@ -125,7 +129,7 @@ def write(paths: Paths, made: Recipe, content: dict[str, bytes]) -> None:
     if made.mode == "overlay" and _mode(paths, made.user) != "overlay":
         layers.make(paths, made.user, made.base)  # later, where it is missing, something is wrong: a start says so
     recipes.save(paths, made)
-    files.sync(top)
+    disk.sync_names(top)
 
 
 def _mode(paths: Paths, name: str) -> str:
@@ -160,7 +164,7 @@ def disable(paths: Paths, name: str, reason: str) -> None:
         raise
     if made.disabled != reason:
         recipes.save(paths, made.but(disabled=reason))
-        files.sync(paths.jail(name))
+        disk.sync_names(paths.jail(name))
 
 
 def disabled(paths: Paths, name: str) -> str:

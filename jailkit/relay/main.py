@@ -43,11 +43,13 @@ def _own_limits() -> None:
             hard = resource.getrlimit(what)[1]
             resource.setrlimit(what, (hard, hard))
     os.nice(-os.nice(0))
-    try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write("-900")  # its death would close the sockets of all jails; the worker's costs a moment
-    except OSError:
-        pass
+    # its death would close the sockets of all jails; and what it does is not the doing of whose login started it
+    for name, value in (("oom_score_adj", "-900"), ("loginuid", "4294967295")):
+        try:
+            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                file.write(value)
+        except OSError:
+            continue
 
 
 def _own_place() -> None:

@@ -9,6 +9,7 @@ import signal
 import struct
 import time
 
+from ..errors import JailkitError
 from ..jail import connect
 from ..names import user_name
 from ..paths import Paths
@@ -77,7 +78,7 @@ class Parent:
             try:
                 if _root(caller):
                     self._told(caller)
-            except (OSError, ValueError):
+            except (OSError, ValueError, JailkitError):
                 pass  # the caller ended, or says what none of ours says: nothing was taken
             finally:
                 caller.close()
@@ -95,7 +96,7 @@ class Parent:
             if len(words) < 3 or words[0] != "jail" or len(fds) != len(words) - 1 or {*words[2:]} - {*KINDS}:
                 raise ValueError("not a word of ours")
             jail = Jail(self._count, user_name(words[1]), words[2:], fds)
-        except ValueError:
+        except (ValueError, JailkitError):
             for fd in fds:
                 os.close(fd)
             raise

@@ -19,17 +19,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jailkit.image.hosttree import HostTree
-from jailkit.image.loader import Loader
-from jailkit.image.packages import Database
 from jailkit.image.source import Build, copy
+from jailkit.image.source.copied.hosttree import HostTree
+from jailkit.image.source.copied.loader import Loader
+from jailkit.image.source.copied.packages import Database
 from jailkit.paths import Paths
 from jailkit.spec.source import CopySource
-from tests.unit.image.fakehost import template
+from tests.unit.image.source.copied.fakehost import template
 
 SPEC: dict[str, Any] = {"programs": ["bash", "git", "python3"], "packages": ["coreutils"]}
 PYTHON = ["/usr/bin/python3", "-I"]  # the one that has Debian's pyelftools
-SCRIPT = Path(__file__).resolve().parents[1] / "unit/image/lddtree_json.py"
+SCRIPT = Path(__file__).resolve().parents[1] / "unit/image/source/copied/lddtree_json.py"
 
 
 def programs() -> list[str]:

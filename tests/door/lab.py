@@ -101,7 +101,7 @@ class Ground:
         self.lines()
 
     def _running(self) -> Record:
-        if self.keeper is None:
+        if self.keeper is None or self.keeper.poll() is not None:  # a stop of a jail ends all that is hers
             self.keeper = subprocess.Popen(["/bin/sleep", "1000"], user=UID, group=UID, extra_groups=[])
             self.keepers.add(self.keeper.pid)
         pid = self.keeper.pid

@@ -59,7 +59,10 @@ def test_cold(caller: Caller, product: Path) -> None:
 def test_after_the_keeper_died(caller: Caller, product: Path) -> None:
     """A stale record: the jail is started again."""
     old = caller.lab.record.pid
+    pidfd = os.pidfd_open(old)
     os.kill(old, signal.SIGKILL)
+    assert proc.wait(pidfd, 10)
+    os.close(pidfd)
     assert caller.run(OPEN) == 0
     record = runtime.running(caller.lab.paths, UID)
     assert record is not None

@@ -22,7 +22,7 @@ from .world import Pair, failures, free, in_jail, keeper, pair, sleeper
 
 pytestmark = pytest.mark.host
 USER, OTHER = "tenant", "neighbour"
-UID, OTHER_UID = 1001, 1002
+UID, OTHER_UID = 1002, 1003
 RUN, JAIL = f"run/jailctl/jails/{UID}", f"var/lib/jailctl/jails/{USER}"
 HOME = f"home/{USER}"
 
@@ -170,8 +170,7 @@ def disabled(text: str) -> str:
 
 def image(path: str = "") -> Damage:
     def damage(host: Host) -> Repair:
-        (digest,) = [path.name for path in (host.root / "var/lib/jailctl/images").iterdir() if len(path.name) == 64]
-        return gone(f"var/lib/jailctl/images/{digest}{path}")(host)
+        return gone(f"var/lib/jailctl/images/{host.image('shell')}{path}")(host)
 
     return damage
 

@@ -27,8 +27,7 @@ def paths(_cells: Cells) -> dict[str, list[str]]:
     """What a cold start goes through, and what a login into a running jail goes through."""
     _cells.make(USER)
     uid = _cells.host.ids(USER)[0]
-    lines = (_cells.host.root / f"var/lib/jailctl/jails/{USER}/recipe").read_text().splitlines()
-    root = next(line.removeprefix("root ") for line in lines if line.startswith("root "))
+    root = f"/var/lib/jailctl/images/{_cells.host.image('shell')}/root"
     cold = ["/", "/home", f"/var/lib/jailctl/jails/{USER}/etc", root]
     return {
         "cold": sorted({str(p) for path in cold for p in [Path(path), *Path(path).parents]}),

@@ -13,11 +13,14 @@ from ..progress import Progress
 from ..verb import paths_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from click.shell_completion import CompletionItem
 
+    from ...image.compare import Change
     from ...paths import Paths
+
+_SIGNS = {"added": "A", "changed": "C", "removed": "D"}
 
 
 def ready(settings: Settings) -> Paths:
@@ -53,6 +56,15 @@ def liner(settings: Settings, progress: Progress, verbose: bool) -> Callable[[st
         progress.step(text)
 
     return line
+
+
+def say_changes(settings: Settings, found: Sequence[Change]) -> None:
+    """A line each: A, added; C, changed; D, removed."""
+    if not found:
+        say(settings, "No differences.")
+    for change in found:
+        what = f"  ({escape(change.what)})" if change.what else ""
+        say(settings, f"{_SIGNS[change.kind]}  {escape(change.path)}{what}")
 
 
 def size(count: int) -> str:

@@ -23,7 +23,8 @@ jailctl image export shell /root/shell.tar         then, on another host: jailct
 def command(settings: Settings, image: str, file: str) -> None:
     import os
 
-    from ...image import archive, store
+    from ...image import store
+    from ...image.foreign import archive
     from ...paths import Paths
 
     paths = Paths(settings.root)

@@ -25,7 +25,8 @@ jailctl image import shell.tar shell            jails of template shell start fr
 def command(settings: Settings, file: str, name: str | None) -> None:
     import os
 
-    from ...image import archive, store, tags
+    from ...image import store, tags
+    from ...image.foreign import archive
     from ...names import image_reference
 
     if name is not None:

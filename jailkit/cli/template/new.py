@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..output import Settings, emit, escape, say
+from ..output import Settings, emit, escape, note, say
 from ..verb import complete_template, verb
 
 _EXAMPLES = """
@@ -33,6 +33,8 @@ def command(settings: Settings, name: str, source: str | None, dry_run: bool) ->
     say(settings, f"{'would write' if dry_run else 'written'}, in {escape(folder)}:")
     for path in sorted(content):
         say(settings, f"  {escape(path)}")
+    if new_template.hides(paths, name):
+        note(settings, f"jailctl: note: it comes before the shipped {name}; jails get it by: jailctl update {name}")
     if not dry_run:
         say(settings, f"next: edit {folder}/template.toml")
         say(settings, f"      jailctl template check {name}")

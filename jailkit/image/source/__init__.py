@@ -1,4 +1,5 @@
-"""Where an image's programs come from: one builder a file, each with the two functions of :class:`Source`."""
+"""Where an image's programs come from: one builder a file, each with the two functions of :class:`Source`. ``apt.py``
+serves ``debian.py``, ``copied/`` serves ``copy.py``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``source = "copy"``: host files as an image of their own, with all that they need to run.
 
 :func:`rows` reads what to take from ELF files, first lines of scripts, dpkg's lists and the loader's configuration;
-nothing is executed. See ../closure.py for what comes along.
+nothing is executed. See copied/closure.py for what comes along.
 
 :func:`inputs` cannot know what a closure will read. It has the installed packages with their versions, the files that
 the template names, links of update-alternatives(1), the loader's configuration and directories outside of packages, and
@@ -18,12 +18,13 @@ from typing import Any
 from ...errors import InvalidFile, JailkitError
 from ...spec.source import CopySource
 from ...spec.template import TemplateSpec
-from .. import layer, packages
-from ..closure import PATH, Closure, Origin
-from ..hosttree import HostTree, Refused
+from .. import layer
 from ..layer import Row
-from ..loader import ld_so_conf
 from . import Build
+from .copied import packages
+from .copied.closure import PATH, Closure, Origin
+from .copied.hosttree import HostTree, Refused
+from .copied.loader import ld_so_conf
 from .host import merged_links
 
 _LOCAL = ("/usr/local/lib/python3*", "/usr/local/lib/*/perl", "/usr/local/share/perl")

@@ -1,15 +1,17 @@
 """A distribution root of its own, by mmdebstrap(1), with the mirrors of the host's apt.
 
 Packages are installed by their own scripts, as root. That root is one of the build range, in a confined process
-(confine.py, installer): all its capabilities are those of a user namespace, it sees the host's /usr read-only, what apt
-needs of /etc, and a scratch directory; no home, no other file of the host, no device but null, zero, full, random,
-urandom and tty. It has the host's network, as it talks to mirrors. mmdebstrap's mode "unshare" takes such a
+(sandbox/confine.py, installer): all its capabilities are those of a user namespace, it sees the host's /usr read-only,
+what apt needs of /etc, and a scratch directory; no home, no other file of the host, no device but null, zero, full,
+random, urandom and tty. It has the host's network, as it talks to mirrors. mmdebstrap's mode "unshare" takes such a
 root as it is: no subuid, no newuidmap, and users need not be allowed to make namespaces.
 
-What it writes is a tar on its standard output, and that is read as any tar is (unpack.py): another confined process.
+What it writes is a tar on its standard output, and that is read as any tar is (foreign/unpack.py): another confined
+process.
 
 The same packages give the same layer: no clock (SOURCE_DATE_EPOCH), no log, no cache, no machine id, no name of this
-host. Which packages a mirror has on a day is the mirror's business: ``image build --no-cache`` asks it again."""
+host. That a mirror has other packages is seen where the host's apt uses the same one and was updated since; else
+``image build --no-cache`` asks it."""
 
 from __future__ import annotations
 
@@ -28,11 +30,13 @@ from ...kernel import mount
 from ...kernel.beneath import remove_tree
 from ...spec.source import DebianSource
 from ...spec.template import TemplateSpec
-from .. import apt, confine, unpack
-from ..ids import BUILD_BASE
+from ..foreign import unpack
+from ..foreign.tarball import Limits
 from ..layer import EPOCH, Row
-from ..tarball import Limits
-from . import Build
+from ..sandbox import confine
+from ..sandbox.child import exit_code
+from ..sandbox.ids import BUILD_BASE
+from . import Build, apt
 
 PROGRAM = "/usr/bin/mmdebstrap"
 _PLAIN = mount.NOSUID | mount.NODEV
@@ -73,16 +77,18 @@ _ERRORS = (
     ("No space left", "io.space", "there is no space left", "df -h /var/lib/jailctl"),
 )  # fmt: skip
 _TAIL = 200
+_LOG = "the build's log says more: /var/lib/jailctl/logs"
 
 
 def inputs(spec: TemplateSpec, directory: str, host_root: str) -> Any:
-    """The table, the mirrors, and the keys that they are signed with. Raise ``host.suite``, ``host.mirror``."""
+    """The table, the mirrors, the keys that they are signed with, and which packages they have as far as the host's apt
+    knows. Raise ``host.suite``, ``host.mirror``."""
     table = _table(spec)
     suite = table.suite or apt.codename(host_root)
     found = _entries(table, suite, host_root)
     return {
         "table": table.model_dump(mode="json"), "suite": suite, "sources": [entry.stanza() for entry in found],
-        "keyrings": apt.keyrings(found, host_root), "clean": _CLEAN,
+        "packages": apt.packages(found, host_root), "keyrings": apt.keyrings(found, host_root), "clean": _CLEAN,
     }  # fmt: skip
 
 
@@ -212,7 +218,7 @@ class _Run:
                 break
             else:
                 self.finish()
-                raise JailkitError("host.debian", "mmdebstrap has written nothing", "look at the lines above")
+                raise JailkitError("host.debian", "mmdebstrap has written nothing", _LOG)
         # what it says while the tar is read must be read as well, or it waits for us
         self._thread = threading.Thread(target=self._drain, daemon=True)
         self._thread.start()
@@ -257,7 +263,7 @@ def _explained(lines: list[str]) -> JailkitError:
         if any(sign in line for line in lines):
             line = next(line for line in lines if sign in line)
             return JailkitError(code, f"mmdebstrap: {sentence}: {line.strip()}", hint)
-    return JailkitError("host.debian", f"mmdebstrap has failed: {said or 'it says nothing'}", "look at the lines above")
+    return JailkitError("host.debian", f"mmdebstrap has failed: {said or 'it says nothing'}", _LOG)
 
 
 def _stage(root: str, tmp: str, settings: dict[str, str], shared: str) -> None:
@@ -317,5 +323,4 @@ def _init(command: list[str]) -> int:
     while True:
         pid, status = os.wait()
         if pid == child:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+            return exit_code(status)

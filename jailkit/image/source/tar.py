@@ -1,4 +1,4 @@
-"""A root in a tar file, such as ``docker export`` writes. unpack.py says how it is read without being trusted."""
+"""A root in a tar file, such as ``docker export`` writes. How it is read without being trusted: foreign/unpack.py."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ...errors import JailkitError
 from ...kernel.beneath import Tree
 from ...spec.source import TarSource
 from ...spec.template import TemplateSpec
-from .. import unpack
+from ..foreign import unpack
+from ..foreign.tarball import Limits
 from ..layer import Row
-from ..tarball import Limits
 from . import Build
 
 _SMALL = 64 << 20

@@ -187,7 +187,7 @@ def test_json_after_a_double_dash_is_the_commands(
 def test_without_root(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     none = ("setup", "list", "doctor", "update", "image list", "image prune", "image verify")
-    two = ("image diff", "image tag", "image export")
+    two = ("image diff", "image tag", "image export", "commit")
     arguments = ["x", "--", "id"] if name == "exec" else [] if name in none else ["x", "x"] if name in two else ["x"]
     assert main([*name.split(), *arguments]) == 13
     main(["--json", *name.split(), *arguments])

@@ -113,6 +113,7 @@ def test_check_says_all_at_once(paths: Paths, capsys: Capture) -> None:
         "jail/etc/c.j2": "{% if jail.network == 'host' %}{{ nowhere }}{% endif %}",
         "files/var/run/d": "",
         "files/home": "",
+        "files/usr/local/bin/e": "",
     }.items():
         (one / name).parent.mkdir(parents=True, exist_ok=True)
         (one / name).write_text(text)
@@ -126,12 +127,13 @@ def test_check_says_all_at_once(paths: Paths, capsys: Capture) -> None:
     assert [row["valid"] for row in rows] == [False, True, False]
     found = {error["where"]: error["what"] for error in rows[0]["errors"]}
     assert set(found) == {
-        "files/etc/a.j2", "jail/etc/b.j2", "jail/etc/c.j2", "files/var/run/d", "files/home", "shell", "binds[1]",
+        "files/etc/a.j2", "jail/etc/b.j2", "jail/etc/c.j2", "files/var/run/d", "files/home", "files/usr/local/bin/e",
+        "shell", "binds[1]",
     }  # fmt: skip
     assert found["binds[1]"] == "this host has no directory /opt/none"
     assert [error["where"] for error in rows[2]["errors"]] == ["jial"]
     run(paths, "check", "one", "two", status=5)
-    assert len(capsys.readouterr().out.splitlines()) == 8
+    assert len(capsys.readouterr().out.splitlines()) == 9
     run(paths, "check", "nowhere", status=3)
 
 
@@ -238,6 +240,7 @@ def test_new_from_another_is_a_copy_with_its_name(paths: Paths, capsys: Capture)
     ("words", "status", "code"),
     [
         (["taken"], 4, "conflict.template"),
+        (["skeleton"], 4, "conflict.template"),
         (["../x"], 5, "invalid.template-name"),
         (["parts"], 5, "invalid.template-name"),
         (["X"], 5, "invalid.template-name"),

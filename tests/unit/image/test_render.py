@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jailkit.errors import InvalidFile
-from jailkit.image import render
+from jailkit.image import build, render
 from jailkit.image.template import jail_entries, load_template, rendered_files
 from jailkit.paths import Paths
 
@@ -116,3 +116,11 @@ def test_a123_template_files_of_others_and_links_are_refused(paths: Paths) -> No
         "files/etc/link",
         "files/etc/profile",
     ]
+
+
+def test_what_is_wrong_with_a_jails_own_files_is_said_before_an_image_is_made(paths: Paths) -> None:
+    put(paths, "jail/etc/motd.j2", "{% if jail.network == 'host' %}{{ nothing }}{% endif %}")
+    with pytest.raises(InvalidFile) as caught:
+        build.build(paths, "shell")
+    assert caught.value.errors == [("jail/etc/motd.j2", "'nothing' is undefined")]
+    assert not os.path.exists(paths.images)

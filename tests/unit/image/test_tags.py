@@ -96,3 +96,14 @@ def test_a_tag_to_an_image_that_is_not_there_is_refused(paths: Paths) -> None:
         tags.move(paths, "shell", "a" * 64, "tag")
     assert caught.value.code == "missing.image"
     assert not os.path.lexists(paths.tag("shell"))
+
+
+def test_a098_no_tag_is_the_draft_of_another(paths: Paths) -> None:
+    """A tag may end in ``.new``, as drafts of files do."""
+    store.ready(paths)
+    one, two = image(paths, "a"), image(paths, "b")
+    for digest in (one, two):
+        tags.move(paths, "web:a.new", digest, "update")
+    tags.move(paths, "web:a", one, "update")
+    assert [move.digest for move in tags.history(paths, "web:a.new")] == [one, two]
+    assert tags.before(paths, "web:a.new") == one

@@ -6,8 +6,11 @@ import hashlib
 import os
 import socket
 import stat
-from collections.abc import Iterator
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -163,3 +166,103 @@ def test_a113_a_link_to_a_directory_is_not_entered(top: Path) -> None:
     (top / "etc").symlink_to("/etc")
     (top / "up").symlink_to("..")
     assert [(row.path, row.kind) for row in read(top).rows] == [("/etc", "link"), ("/up", "link")]
+
+
+class Read(contents.Counted):
+    """Counts what is read; before, after: called around the reading of each file."""
+
+    def __init__(self, before: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None) -> None:
+        self.bytes, self._before, self._after = 0, before, after
+
+    def add(self, source: BinaryIO, executable: bool, private: bool) -> tuple[str, int]:
+        self._before()
+        sha256, size = super().add(source, executable, private)
+        self.bytes += size
+        self._after()
+        return sha256, size
+
+
+def test_a180_many_names_of_one_file_are_read_once(top: Path) -> None:
+    """65,000 names of a gigabyte are nothing for her quota, and 65 terabytes for who reads them."""
+    put(top / "one", "x" * 100_000)
+    for number in range(300):
+        os.link(top / "one", top / f"name{number}")
+    taken = Read()
+    found = upper.read(str(top), taken, ROOT_ID)
+    assert len({row.sha256 for row in found.rows}) == 1 and len(found.rows) == 301
+    assert taken.bytes == 100_000
+
+
+def test_a180_a_name_of_a_file_that_changed_is_read_again(top: Path) -> None:
+    put(top / "a", "x" * 1000)
+    os.link(top / "a", top / "b")
+    os.utime(top / "a")
+    time.sleep(0.02)  # a clock that files see may tick as seldom as that
+
+    found = upper.read(str(top), Read(after=lambda: (put(top / "a", "y" * 1000), None)[1]), ROOT_ID)
+    assert [row.sha256 for row in found.rows] == [hashlib.sha256(text * 1000).hexdigest() for text in (b"x", b"y")]
+
+
+def test_a180_holes_of_many_files_do_not_fill_the_disk(top: Path) -> None:
+    """Each below the size from which one is left out: a layer of some kilobytes would become terabytes of contents."""
+    for number in range(8):
+        with open(top / f"holes{number}", "wb") as file:
+            file.write(b"%d" % number)
+            file.truncate(900 << 20)
+    put(top / "plain")
+    found = upper.read(str(top), taken := Read(), ROOT_ID)
+    assert taken.bytes <= 1 << 30
+    assert [row.path for row in found.rows][-1] == "/plain"
+    assert [what for _, what in found.dropped] == ["is a sparse file of 943718400 bytes"] * 7
+
+
+def test_a113_a_file_that_grows_while_it_is_read_ends(top: Path) -> None:
+    """What the file was when it was opened: else she makes it longer, without an end, at no cost."""
+    path = put(top / "grows", "x" * 10)
+    found = upper.read(str(top), Read(lambda: os.truncate(path, 1 << 40)), ROOT_ID)
+    assert [(row.path, row.size) for row in found.rows] == [("/grows", 10)]
+
+
+def test_a179_memory_does_not_grow_with_compiled_python(top: Path) -> None:
+    """Its header is made anew; that is no reason to hold all of it."""
+    with open(top / "x.pyc", "wb") as file:
+        file.write(b"\xa7\r\r\n" + bytes(12) + b"code")
+        file.flush()
+        os.posix_fallocate(file.fileno(), 0, 300 << 20)
+    tracemalloc.start()
+    try:
+        found = upper.read(str(top), contents.Counted(), ROOT_ID)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [row.size for row in found.rows] == [300 << 20]
+    assert most < 32 << 20, most
+
+
+def test_a136_a_name_stays_on_its_line(top: Path) -> None:
+    """jailctl lets a message have several lines."""
+    path = put(top / "d/a\njailctl: all is well\x1b[2J", "x")
+    os.setxattr(path, "trusted.overlay.metacopy", b"")
+    with pytest.raises(JailkitError) as caught:
+        read(top)
+    assert caught.value.code == "invalid.upper" and caught.value.message.isprintable()
+
+
+def test_a179_attributes_without_end(top: Path) -> None:
+    """Of one block on the disk, which thousands of files share."""
+    path = put(top / "f")
+    for number in range(40):
+        os.setxattr(path, f"user.{number:02}", b"")
+    assert [what for _, what in read(top).dropped] == [
+        "32 more attributes", *(f"its attribute user.{number:02}" for number in range(8)),
+    ]  # fmt: skip
+
+
+def test_a179_more_names_than_an_image_may_have(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upper, "MOST", 100)
+    for number in range(60):
+        put(top / f"{number}")
+        os.mkfifo(top / f"fifo{number}")
+    with pytest.raises(JailkitError) as caught:
+        read(top)
+    assert caught.value.code == "invalid.upper" and "more than 100 names" in caught.value.message

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jailkit.relay import message
@@ -87,6 +87,7 @@ def test_the_longest_name_passes() -> None:
     assert Query(asked(long + b"\0\1\0\1")).question == long + b"\0\1\0\1"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=600))
 def test_anything(data: bytes) -> None:
     try:
@@ -97,6 +98,7 @@ def test_anything(data: bytes) -> None:
     assert again.question == query.question and again.asked_as(9) == query.asked_as(9)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_an_answer_of_anything(data: bytes) -> None:
     Query(asked()).answered_by(data, 7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jailkit.relay import stamp
@@ -81,6 +81,7 @@ def unescaped(text: str) -> bytes:
     return out
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_a135_whatever_is_sent_is_one_line_and_can_be_told(data: bytes) -> None:
     line = stamp.line(data, len(data), "alice", WHEN)

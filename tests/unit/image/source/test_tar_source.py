@@ -15,7 +15,7 @@ from jailkit.image import build, store
 from jailkit.image.source import Build, tar
 from jailkit.paths import Paths
 from jailkit.spec.template import TemplateSpec
-from tests.unit.image import tars
+from tests.unit.image.foreign import tars
 from tests.unit.image.memory import Memory
 
 ROOT = tars.tar(tars.directory("etc"), tars.file("bin/sh", b"#!", 0o4755))

@@ -7,16 +7,20 @@ import os
 import stat
 import subprocess
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from jailkit.image import elf
-from jailkit.image.hosttree import HostTree
-from jailkit.image.loader import Loader
+from jailkit.image.source.copied import elf
+from jailkit.image.source.copied.hosttree import HostTree
+from jailkit.image.source.copied.loader import Loader
+from jailkit.image.source.copy import collect
+from jailkit.spec.source import CopySource
 from tests.conftest import need_root
-from tests.unit.image.fakehost import Image
+from tests.unit.image.source.copied.fakehost import Image
+from tests.unit.rooted import TREE
 
 COUNT = 200
 JUSTIFIED: dict[str, str] = {}
@@ -160,3 +164,12 @@ def test_nothing_in_the_image_is_more_than_plain(image: Image) -> None:
     assert "/etc/ld.so.cache" not in image.rows  # all that was copied lies in default directories
     told = ("not on this host", "comes with its modules", "copied ")
     assert [line for line in image.lines if not any(part in line for part in told)] == []
+
+
+def test_certificates_bring_no_interpreter() -> None:
+    """Part ssl: OpenSSL's own directory has scripts in Perl."""
+    said = tomllib.loads((TREE / "templates/parts/ssl/template.toml").read_text())["copy"]
+    with HostTree("/") as tree:
+        found = collect(tree, CopySource(programs=["sh"], **said), lambda line: None)
+    assert not found.problems and "/etc/ssl/certs/ca-certificates.crt" in found.files
+    assert not [path for path in found.files if "perl" in path]

@@ -20,15 +20,16 @@ from typing import Any
 import pytest
 
 from jailkit.errors import JailkitError
-from jailkit.image import confine, ids, tarball, unpack
 from jailkit.image.contents import Counted
+from jailkit.image.foreign import tarball, unpack
+from jailkit.image.sandbox import confine, ids
 from jailkit.kernel import mount
-from tests.unit.image import tars
 from tests.unit.image.confined import below, ends, wait_for
+from tests.unit.image.foreign import tars
+from tests.unit.image.foreign.tars import described, directory, file, hard, link, node, tar, unpacked, unpacked_file
 from tests.unit.image.memory import Memory
-from tests.unit.image.tars import described, directory, file, hard, link, node, tar, unpacked, unpacked_file
 
-TREE = Path(__file__).resolve().parents[3]
+TREE = Path(__file__).resolve().parents[4]
 NOBODY = ids.BUILD_BASE + ids.NOBODY
 
 
@@ -160,7 +161,7 @@ def test_memory_does_not_grow_with_a_file(tmp_path: Path, monkeypatch: pytest.Mo
     with open(path, "wb") as out:
         out.write(tars.raw_header(b"large", b"%011o" % (600 << 20)))
         out.truncate(512 + (600 << 20) + 1024)
-    monkeypatch.setattr(unpack, "MEMORY", 400 << 20)  # Python with pytest in it has taken much of that already
+    monkeypatch.setattr(unpack, "MEMORY", 100 << 20)
     fd = os.open(path, os.O_RDONLY)
     try:
         rows = unpack.rows(fd, Counted(), str(tmp_path), tars.LIMITS, "large.tar", lambda line: None)
@@ -275,7 +276,8 @@ def test_killed_in_the_middle_nothing_is_left(tmp_path: Path) -> None:
     mounts, scratch = mount.table(), tmp_path / "scratch"
     scratch.mkdir()
     program = (
-        "from jailkit.image import unpack\nfrom tests.unit.image import memory, tars\n"
+        "from jailkit.image.foreign import unpack\n"
+        "from tests.unit.image import memory\nfrom tests.unit.image.foreign import tars\n"
         f"unpack.rows(0, memory.Memory(), {str(scratch)!r}, tars.LIMITS, 'x', print)\n"
     )
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):

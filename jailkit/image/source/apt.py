@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..errors import JailkitError
+from ...errors import JailkitError
 
 _OPTION = re.compile(r'(Acquire::[A-Za-z0-9_.:/+-]+) "([^"\n]*)";')
 _REACH = re.compile(
@@ -19,6 +19,8 @@ _REACH = re.compile(
 """Options that say how a mirror is reached. None that allows what is not signed."""
 _ONE_LINE = re.compile(r"deb(?:\s+\[(?P<options>[^]]*)\])?\s+(?P<uri>\S+)\s+(?P<suite>\S+)\s*(?P<components>.*)")
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_SHA256 = 64
 _SUFFIXES = ("", "-updates", "-security")
 
 
@@ -124,6 +126,24 @@ def reach() -> str:
         raise JailkitError("host.apt", f"apt-config does not work: {error}", "apt-config dump") from None
     lines = [match for line in done.stdout.splitlines() if (match := _OPTION.fullmatch(line)) and match[2]]
     return "".join(f"{match[0]}\n" for match in lines if _REACH.fullmatch(match[1]))
+
+
+def packages(found: list[Entry], host_root: str = "/") -> list[str]:
+    """SHA-256 of the package lists of ``found``, as the host's last ``apt update`` saw them; "" where it has not."""
+    machine = _ARCHITECTURES.get(os.uname().machine, os.uname().machine)
+    seen = []
+    for entry in found:
+        address = entry.uri.partition("://")[2].strip("/").replace("/", "_")
+        path = os.path.join(host_root, f"var/lib/apt/lists/{address}_dists_{entry.suite}_InRelease")
+        wanted = {f"{name}/binary-{machine}/Packages" for name in entry.components}
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                lines = [line.split() for line in file if line.startswith(" ")]
+        except OSError:
+            lines = []
+        sums = [line[0] for line in lines if len(line) == 3 and line[2] in wanted and len(line[0]) == _SHA256]
+        seen.append(" ".join(sums))
+    return seen
 
 
 def keyrings(found: list[Entry], host_root: str = "/") -> str:

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from jailkit.errors import JailkitError
-from jailkit.image import archive, contents, layer, outside, points, scratch, store
+from jailkit.image import contents, layer, points, scratch, store
+from jailkit.image.foreign import archive, outside
 from jailkit.image.template import Template
 from jailkit.image.world import canonical_digest
 from jailkit.paths import Paths
 from jailkit.spec.template import TemplateSpec
-from tests.unit.image import tars
+from tests.unit.image.foreign import tars
 from tests.unit.rooted import rooted
 
 SETTINGS: dict[str, Any] = {

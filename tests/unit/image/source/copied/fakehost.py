@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jailkit.image.closure import Closure
-from jailkit.image.hosttree import HostTree
 from jailkit.image.layer import Row, merge
 from jailkit.image.source import Build, copy
+from jailkit.image.source.copied.closure import Closure
+from jailkit.image.source.copied.hosttree import HostTree
 from jailkit.paths import Paths
 from jailkit.spec.source import CopySource
 from jailkit.spec.template import TemplateSpec

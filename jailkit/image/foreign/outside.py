@@ -4,7 +4,7 @@ Nothing is looked up on a disk here. A name that is accepted has one form, so tw
 
 from __future__ import annotations
 
-from ..errors import JailkitError
+from ...errors import JailkitError
 
 PATH_MAX = 3072
 """Bytes: a path below the store's directories must be shorter than the kernel's 4,096 (limits.h)."""

@@ -9,10 +9,10 @@ from typing import BinaryIO
 
 import pytest
 
-from jailkit.image import elf, ldcache
-from jailkit.image.hosttree import HostTree
-from jailkit.image.loader import Loader, ld_so_conf
-from tests.unit.image.fakehost import LIB, FakeHost
+from jailkit.image.source.copied import elf, ldcache
+from jailkit.image.source.copied.hosttree import HostTree
+from jailkit.image.source.copied.loader import Loader, ld_so_conf
+from tests.unit.image.source.copied.fakehost import LIB, FakeHost
 
 MACHINE = (64, True, "EM_X86_64")
 

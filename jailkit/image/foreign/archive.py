@@ -22,16 +22,17 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from ..errors import JailkitError
-from ..paths import Paths
-from ..spec import include, load
-from ..spec.template import TemplateSpec
-from . import contents, layer, outside, points, scratch, store, tags, unpack
-from .layer import Row
+from ...errors import JailkitError
+from ...paths import Paths
+from ...spec import include, load
+from ...spec.template import TemplateSpec
+from .. import contents, layer, points, scratch, store, tags
+from ..layer import Row
+from ..template import SUFFIX, Template, own_trees
+from ..world import canonical_digest, settings
+from . import outside, unpack
 from .outside import shown, unsafe
 from .tarball import Limits
-from .template import SUFFIX, Template, own_trees
-from .world import canonical_digest, settings
 
 LIMITS = Limits()
 _MANIFEST = "manifest.json"

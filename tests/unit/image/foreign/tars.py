@@ -8,7 +8,7 @@ import struct
 import tarfile
 from pathlib import Path
 
-from jailkit.image import tarball, unpack
+from jailkit.image.foreign import tarball, unpack
 from jailkit.image.layer import Row
 from tests.unit.image.memory import Memory
 

@@ -12,11 +12,11 @@ from typing import BinaryIO
 import pytest
 
 from jailkit.errors import InvalidFile, JailkitError
-from jailkit.image.interpreters import Script, script
 from jailkit.image.layer import Row
 from jailkit.image.source import Build, copy
+from jailkit.image.source.copied.interpreters import Script, script
 from jailkit.paths import Paths
-from tests.unit.image.fakehost import LIB, FakeHost, Kept, template
+from tests.unit.image.source.copied.fakehost import LIB, FakeHost, Kept, template
 
 SECRET = "canary-content"
 BASE = {f"{LIB}/libc.so.6", f"{LIB}/ld-linux-x86-64.so.2"}

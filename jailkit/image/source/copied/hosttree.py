@@ -14,8 +14,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ..kernel.beneath import openat2
-from ..spec.template import FORBIDDEN
+from ....kernel.beneath import openat2
+from ....spec.template import FORBIDDEN
 
 _LINKS = 40  # the kernel's own limit (path_resolution(7))
 _RUNTIME = ("/dev", "/proc", "/sys", "/run", "/tmp", "/var/tmp", "/var/lib/jailctl")

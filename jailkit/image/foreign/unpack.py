@@ -1,6 +1,6 @@
 """Unpacking a tar file without trusting it: a confined process reads it, root only takes what that process says.
 
-Nothing is unpacked onto a disk. The process (confine.py: ids of the build range, an empty root, no network, no
+Nothing is unpacked onto a disk. The process (sandbox/confine.py: ids of the build range, an empty root, no network, no
 capability, no system call but reading descriptor 0 and writing descriptor 1; tarball.py: what it does) turns the
 archive into a stream of names and bytes, in a format of its own that has nothing to decide: root parses one small JSON
 header a name, checks it, and hands the bytes to the content store. That is safer than to let the process unpack into a
@@ -24,9 +24,11 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from ..errors import JailkitError
-from . import confine, layer, outside, tarball
-from .layer import Contents, Row
+from ...errors import JailkitError
+from .. import layer
+from ..layer import Contents, Row
+from ..sandbox import confine
+from . import outside, tarball
 from .outside import shown, unsafe
 from .tarball import Limits
 
@@ -34,6 +36,7 @@ Log = Callable[[str], None]
 
 MEMORY = 1 << 30
 SECONDS = 3600
+"""What the process may use: bytes beyond what it begins with, seconds of a processor."""
 _HEADER = 32 << 10
 _PYC = 64 << 20
 _STEP = 20_000
@@ -87,8 +90,8 @@ def records(archive: int, directory: str, limits: Limits) -> Generator[Record, N
         fcntl.fcntl(output_in, _F_SETPIPE_SZ, 1 << 20)
     null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
     rules = {
-        resource.RLIMIT_AS: MEMORY, resource.RLIMIT_CPU: SECONDS, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NOFILE: 16,
+        resource.RLIMIT_AS: _own_memory() + MEMORY, resource.RLIMIT_CPU: SECONDS, resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 16,
     }  # fmt: skip
     with os.fdopen(output, "rb", buffering=1 << 20) as pipe:
         try:
@@ -104,6 +107,12 @@ def records(archive: int, directory: str, limits: Limits) -> Generator[Record, N
                 raise _error(process.wait(), limits)
         finally:
             process.kill()
+
+
+def _own_memory() -> int:
+    """Bytes of address space that the process has from us when it begins (proc_pid_statm(5))."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _read(pipe: BinaryIO, broken: Broken) -> Iterator[Record]:

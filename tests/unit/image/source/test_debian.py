@@ -18,18 +18,19 @@ from typing import Any
 import pytest
 
 from jailkit.errors import JailkitError
-from jailkit.image import apt, build, ids, store
-from jailkit.image.source import Build, debian
+from jailkit.image import build, store
+from jailkit.image.sandbox import ids
+from jailkit.image.source import Build, apt, debian
 from jailkit.image.world import canonical_digest
 from jailkit.kernel import seccomp
 from jailkit.paths import Paths
 from jailkit.spec.source import DebianSource
 from jailkit.spec.template import TemplateSpec
-from tests.unit.image import tars
 from tests.unit.image.confined import below, ends, wait_for
+from tests.unit.image.foreign import tars
 from tests.unit.image.memory import Memory
 
-TREE = Path(__file__).resolve().parents[3]
+TREE = Path(__file__).resolve().parents[4]
 CACHE = Path("/var/tmp/jailkit-tests")
 ROOT = str(ids.BUILD_BASE)
 
@@ -143,7 +144,15 @@ def test_inputs_change_with_table_mirror_and_keys(fake_host: str) -> None:
     os.makedirs(f"{fake_host}/etc/apt/trusted.gpg.d")
     Path(fake_host, "etc/apt/trusted.gpg.d/x.gpg").write_bytes(b"key")
     others.append(debian.inputs(spec(), "/", fake_host))
-    assert len({canonical_digest(found) for found in [first, *others]}) == 6
+    lists = Path(fake_host, "var/lib/apt/lists")
+    lists.mkdir(parents=True)
+    release = lists / "one.example_debian_dists_bookworm_InRelease"
+    for digit, other in ("1", "a"), ("1", "b"), ("2", "b"), ("3", "b"):
+        text = "".join(f" {digit * 64} 123 main/binary-{name}/Packages\n" for name in ("amd64", "arm64"))
+        release.write_text(f"Date: today\nSHA256:\n{text} {other * 64} 1 main/source/Sources\n")
+        others.append(debian.inputs(spec(), "/", fake_host))
+    assert others[-4] == others[-3]
+    assert len({canonical_digest(found) for found in [first, *others]}) == 9
 
 
 def test_a_host_without_a_mirror_or_a_name_is_told_what_to_set(tmp_path: Path) -> None:
@@ -292,12 +301,13 @@ def real_root() -> Path:
     if os.geteuid() != 0:
         pytest.skip("namespaces of root's need root")
     parts = [hashlib.sha256((TREE / "jailkit/image" / name).read_bytes()).hexdigest()
-             for name in ("source/debian.py", "apt.py", "confine.py")]  # fmt: skip
+             for name in ("source/debian.py", "source/apt.py", "sandbox/confine.py")]  # fmt: skip
     key = canonical_digest([debian.inputs(spec(**TABLE.model_dump()), "/", "/"), parts])[:16]
     kept = CACHE / f"debian-{key}.tar"
     if kept.exists():
+        os.utime(kept)
         return kept
-    for old in CACHE.glob("debian-*.tar"):
+    for old in sorted(CACHE.glob("debian-*.tar"), key=lambda path: path.stat().st_mtime)[:-3]:  # of other work trees
         old.unlink()
     place = tempfile.mkdtemp(prefix="jailkit-test-", dir="/var/lib")
     try:
