@@ -3,10 +3,11 @@ be included or read), and one encoder stands where values enter a text."""
 
 from __future__ import annotations
 
+import functools
 import platform
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..spec.template import TemplateSpec
@@ -43,10 +44,15 @@ _DNS = ("nameserver", "search", "domain", "options", "sortlist")
 _ENVIRONMENT = _environment()
 
 
+@functools.lru_cache(maxsize=256)
+def _compiled(text: str) -> Template:
+    return _ENVIRONMENT.from_string(text)
+
+
 def render(text: str, context: dict[str, Any]) -> str:
     """``text`` with the values of ``context``. Raise ValueError, one sentence with the line."""
     try:
-        return _ENVIRONMENT.from_string(text).render(context)
+        return _compiled(text).render(context)
     except TemplateSyntaxError as error:
         raise ValueError(f"line {error.lineno}: {error.message}") from None
     except TemplateError as error:

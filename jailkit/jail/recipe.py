@@ -158,13 +158,24 @@ def world(paths: Paths, digest: str) -> str:
         return ""
 
 
-def save(paths: Paths, recipe: Recipe) -> None:
-    """Write atomically: a login sees the old recipe or the new one."""
-    path = paths.recipe(recipe.user)
-    temporary = f"{path}.new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def save(paths: Paths, recipe: Recipe, sync: bool = True) -> None:
+    """Write atomically: a login sees the old recipe or the new one. sync: False where the caller flushes the whole file
+    system afterwards."""
+    prepare(paths, recipe, sync)
+    publish(paths, recipe.user)
+
+
+def prepare(paths: Paths, recipe: Recipe, sync: bool = True) -> None:
+    """The first half of :func:`save`: what nobody looks at yet."""
+    path = f"{paths.recipe(recipe.user)}.new"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as file:
         file.write(text(recipe).encode())
         file.flush()
-        os.fsync(file.fileno())
-    os.rename(temporary, path)
+        if sync:
+            os.fsync(file.fileno())
+
+
+def publish(paths: Paths, name: str) -> None:
+    """The second half of :func:`save`."""
+    os.rename(f"{paths.recipe(name)}.new", paths.recipe(name))

@@ -154,9 +154,9 @@ class Tree:
         finally:
             os.close(parent)
 
-    def write_file(self, path: str, data: bytes, mode: int, uid: int, gid: int) -> None:
+    def write_file(self, path: str, data: bytes, mode: int, uid: int, gid: int, sync: bool = True) -> None:
         """Replace ``path`` atomically by a new file: what stood there (a link, a FIFO, a hard link to somebody's
-        file) is unlinked, never opened."""
+        file) is unlinked, never opened. sync: it is on the disk when this returns."""
         parent, name = self._parent(path)
         temporary = f".jailctl-{os.getpid()}-{os.urandom(6).hex()}"
         try:
@@ -168,7 +168,8 @@ class Tree:
                     file.write(data)
                 os.fchown(fd, uid, gid)
                 os.fchmod(fd, mode)
-                os.fsync(fd)
+                if sync:
+                    os.fsync(fd)
             finally:
                 os.close(fd)
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)

@@ -66,7 +66,7 @@ class Applier:
             with _told():
                 self._forward(plan)
         except BaseException as error:
-            self._failed(error)
+            self.failed(error)
             raise
         self._state.end(plan.id, self._name, "present" if plan.kind != "remove" else None)
 
@@ -108,16 +108,20 @@ class Applier:
                 continue
             operation = from_data(data)
             self._progress(number + 1, len(plan.steps), operation.describe())
-            self._state.step(plan.id, number, "doing")
+            note = note or operation.intent(self._world)
+            with self._state.together():
+                self._state.step(plan.id, number, "doing")
+                self._state.note(plan.id, number, note)
             self._boundary(number, "doing")
             self._enter(plan, number, note)
             if not operation.check(self._world):
+                operation.prepare(self._world)
                 operation.apply(self._world)
             self._boundary(number, "applied")
             self._state.step(plan.id, number, "done")
             self._boundary(number, "done")
 
-    def _failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         """Undo after ``error``, unless something was destroyed already. What undoing raises is said in its place."""
         plan = self._state.open_plan(self._name)
         if plan is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Account:
-    """groups: names of all groups. sharing: other accounts with the same uid. home_of: other accounts whose home is
+    """groups: names of all groups, where the account is not ours yet. sharing: other accounts with the same uid. home_of: other accounts whose home is
     the same, above or below. processes: pids with that uid. password: "set", "locked", "empty" or "unknown". member,
     chroot: of group jailed, of group jailed-chroot."""
 

@@ -9,10 +9,11 @@ from ..errors import JailkitError
 from ..kernel import disk
 
 
-def write(path: str, data: bytes, mode: int) -> None:
+def write(path: str, data: bytes, mode: int, sync: bool = True) -> None:
     """Replace ``path``, in a directory of root's, by a new file of root's. The name it is written under is always the
     same, so that what a killed run left is replaced by the next (one at a time: the caller has the jail's lock); it is
-    never opened if it exists. Raise OSError; the old file is then as it was."""
+    never opened if it exists. sync: False where the caller flushes the whole file system afterwards. Raise OSError; the
+    old file is then as it was."""
     directory, _, name = path.rpartition("/")
     temporary = f"{directory}/.{name}.new"
     try:
@@ -23,13 +24,15 @@ def write(path: str, data: bytes, mode: int) -> None:
             file.write(data)
             file.flush()
             os.fchmod(fd, mode)
-            os.fsync(fd)
+            if sync:
+                os.fsync(fd)
         os.rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    disk.sync_names(directory)
+    if sync:
+        disk.sync_names(directory)
 
 
 def remove(path: str) -> bool:

@@ -17,23 +17,25 @@ _LIMIT = 16 << 20
 _DEPTH = 16
 
 
-def build(temporary: str, skel: str, uid: int, gid: int) -> None:
+def build(temporary: str, skel: str, uid: int, gid: int, sync: bool = True) -> None:
     """Make ``temporary`` a home with what ``skel`` holds, all of it the user's, root's own until it is done.
 
-    Set-id bits, owners and extended attributes of ``skel`` do not come along; its links come as links."""
+    Set-id bits, owners and extended attributes of ``skel`` do not come along; its links come as links. sync: False
+    where the caller flushes the whole file system before it is published."""
     require_root_owned_chain(os.path.dirname(temporary))
     os.mkdir(temporary, 0o700)
     with Tree(temporary) as tree:
         if os.path.isdir(skel):
             require_root_owned_chain(skel)
             with Tree(skel) as source:
-                _copy(source.fd, tree, "", uid, gid, _DEPTH)
+                _copy(source.fd, tree, "", (uid, gid), sync, _DEPTH)
         os.fchown(tree.fd, uid, gid)
         os.fchmod(tree.fd, _MODE)
-        os.fsync(tree.fd)
+        if sync:
+            os.fsync(tree.fd)
 
 
-def build_chroot(temporary: str, uid: int, gid: int) -> None:
+def build_chroot(temporary: str, uid: int, gid: int, sync: bool = True) -> None:
     """Make ``temporary`` the root of a chroot jail (jail/chroot.py), which is root's, with the directory that is the
     user's; nobody gets in until it is done."""
     require_root_owned_chain(os.path.dirname(temporary))
@@ -42,36 +44,38 @@ def build_chroot(temporary: str, uid: int, gid: int) -> None:
         tree.mkdir(chroot.FILES, chroot.FILES_MODE, uid, gid)
         os.fchown(tree.fd, 0, gid)
         os.fchmod(tree.fd, chroot.MODE)
-        os.fsync(tree.fd)
+        if sync:
+            os.fsync(tree.fd)
 
 
-def _copy(source: int, tree: Tree, base: str, uid: int, gid: int, depth: int) -> None:
+def _copy(source: int, tree: Tree, base: str, ids: tuple[int, int], sync: bool, depth: int) -> None:
     if depth == 0:
         raise JailkitError("invalid.skel", f"/{base} in the skeleton directory is too deep", "keep it flat")
     for name in sorted(os.listdir(source)):
         path = f"{base}/{name}" if base else name
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
-            tree.symlink(os.readlink(name, dir_fd=source), path, uid, gid)
+            tree.symlink(os.readlink(name, dir_fd=source), path, *ids)
         elif stat.S_ISDIR(status.st_mode):
-            tree.mkdir(path, stat.S_IMODE(status.st_mode) & 0o777, uid, gid)
+            tree.mkdir(path, stat.S_IMODE(status.st_mode) & 0o777, *ids)
             fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
             try:
-                _copy(fd, tree, path, uid, gid, depth - 1)
+                _copy(fd, tree, path, ids, sync, depth - 1)
             finally:
                 os.close(fd)
         elif stat.S_ISREG(status.st_mode):
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=source)
             with os.fdopen(fd, "rb") as file:
-                tree.write_file(path, file.read(_LIMIT), stat.S_IMODE(status.st_mode) & 0o777, uid, gid)
+                tree.write_file(path, file.read(_LIMIT), stat.S_IMODE(status.st_mode) & 0o777, *ids, sync=sync)
 
 
-def publish(temporary: str, home: str) -> None:
+def publish(temporary: str, home: str, sync: bool = True) -> None:
     """Rename into place; the directory above belongs to root, so nobody else can be there first."""
     if os.path.lexists(home):
         raise JailkitError("conflict.home-exists", f"{home} has appeared meanwhile", f"ls -ld {home}")
     os.rename(temporary, home)
-    disk.sync_names(os.path.dirname(home))
+    if sync:
+        disk.sync_names(os.path.dirname(home))
 
 
 def is_own(status: os.stat_result, row: Row) -> bool:

@@ -4,8 +4,6 @@ A uid that is given a second time would own what the first one left anywhere (sy
 
 from __future__ import annotations
 
-import grp
-import pwd
 from collections.abc import Callable, Iterable
 
 from ..errors import JailkitError
@@ -53,17 +51,6 @@ def next_base(start: int, given: int | None, foreign: list[tuple[int, int]]) -> 
     if base > _LAST:
         raise JailkitError("host.ids-exhausted", "no range of ids is left", "lower range_start in jailctl.toml")
     return base
-
-
-def taken(number: int) -> bool:
-    """Whether an account or a group has this number, wherever it is kept."""
-    for ask in (pwd.getpwuid, grp.getgrgid):
-        try:
-            ask(number)
-            return True
-        except KeyError:
-            continue
-    return False
 
 
 def subordinate(text: str) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from ..spec.config import Config
 from ..spec.jail import JailSpec
 from . import accounts, files, ids, keys, mounts, passwords, resolve
 from .facts import Account, Facts, Home, Managed
+from .lookup import LIVE, Lookup
 from .operations.reserve import LOGIN_DEFS
 from .state import Row
 
@@ -25,28 +26,28 @@ _SHOWN = 8
 
 def for_add(
     paths: Paths, config: Config, row: Row | None, spec: JailSpec, template: Template, image: str | None,
-    password: str | None,
+    password: str | None, look: Lookup = LIVE,
 ) -> Facts:  # fmt: skip
-    """What ``plan_add`` judges. template, image: see resolve.template.
+    """What ``plan_add`` judges. template, image: see resolve.template. look: how accounts are looked at.
 
     Raise ``invalid.spec``, ``unsafe.*`` where a file of ours cannot be read."""
     name = spec.user
-    entry = accounts.find(name)
+    entry = look.find(name)
     have, marked = _spec(paths, name)
     home = row.home if row else entry.home if spec.existing and entry else resolve.home_of(spec, config)
     return Facts(
         name,
-        account=_account(entry, row is None) if entry else None,
-        group=entry is None and accounts.group_exists(name),
+        account=_account(entry, row is None, look) if entry else None,
+        group=entry is None and look.group_exists(name),
         managed=_managed(row, spec),
         spec=have,
         marked=marked,
         home=_home(home) if home.startswith("/") else Home(home, "other"),
         image=image,
-        files=_files(paths, row, spec, template, image),
+        files=_files(paths, row, spec, template, image, look),
         keys=_keys(paths, spec),
         shell=template.spec.level == "chroot" or _shell(paths, template, spec, image),
-        password=None if password is None else passwords.matches(password, accounts.password_field(name) or ""),
+        password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
         uid_min=_uid_min(config),
@@ -88,10 +89,10 @@ def _spec(paths: Paths, name: str) -> tuple[dict[str, object] | None, bool]:
     return spec.model_dump(), marked
 
 
-def _account(entry: accounts.Entry, foreign: bool) -> Account:
-    """foreign: it is not ours yet, so what else has its uid, its home or processes matters."""
+def _account(entry: accounts.Entry, foreign: bool, look: Lookup = LIVE) -> Account:
+    """foreign: it is not ours yet, so what else has its uid, its home, its groups or processes matters."""
     others = [other for other in pwd.getpwall() if other.pw_name != entry.name] if foreign else []
-    field = accounts.password_field(entry.name)
+    field = look.password_field(entry.name)
     kind = "unknown" if field is None else "empty" if not field else "locked" if field[0] in "*!" else "set"
     return Account(
         uid=entry.uid,
@@ -100,9 +101,9 @@ def _account(entry: accounts.Entry, foreign: bool) -> Account:
         home=entry.home,
         shell=entry.shell,
         local=entry.local,
-        member=accounts.is_member(entry.name),
-        chroot=accounts.is_member(entry.name, CHROOT_GROUP),
-        groups=tuple(accounts.groups_of(entry.name, entry.gid)),
+        member=look.is_member(entry.name),
+        chroot=look.is_member(entry.name, CHROOT_GROUP),
+        groups=tuple(accounts.groups_of(entry.name, entry.gid)) if foreign else (),
         sharing=tuple(sorted(other.pw_name for other in others if other.pw_uid == entry.uid)),
         home_of=tuple(sorted(other.pw_name for other in others if _overlap(entry.home, other.pw_dir))[:_SHOWN]),
         processes=tuple(sorted(proc.of_uid(entry.uid))[:_SHOWN]) if foreign else (),
@@ -132,12 +133,14 @@ def _home(path: str) -> Home:
     return Home(path, kind, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), unsafe)
 
 
-def _files(paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None) -> str:
+def _files(
+    paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None, look: Lookup
+) -> str:
     if row is None or row.phase != "present":
         return "missing"
     if tagged is None:
         return "missing"
-    made, content = resolve.wanted(paths, template, spec, (row.uid, row.gid, row.base), row.home, tagged)
+    made, content = resolve.wanted(paths, template, spec, (row.uid, row.gid, row.base), row.home, tagged, look)
     return resolve.compare(paths, made, content)
 
 

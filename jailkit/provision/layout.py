@@ -35,5 +35,5 @@ def modes(paths: Paths) -> dict[str, int]:
 
 
 def locks(paths: Paths) -> str:
-    """One lock file a jail, by name; on a file system that a reboot empties."""
+    """Where the locks of jails are (lock.py), on a file system that a reboot empties."""
     return f"{paths.run}/locks"

@@ -14,7 +14,8 @@ from ..paths import Paths
 from ..spec.config import Config
 from ..spec.fields import linger_seconds
 from ..spec.jail import JailSpec
-from . import accounts, files, layers
+from . import files, layers
+from .lookup import LIVE, Lookup
 from .state import Row
 
 SETTING_UP = "being set up"
@@ -93,12 +94,13 @@ def _plain(gecos: str) -> str:
 
 
 def wanted(
-    paths: Paths, template: Template, spec: JailSpec, ids: tuple[int, int, int], home: str, image: str
-) -> tuple[Recipe, dict[str, bytes]]:
-    """Recipe and files as they should be now; reads the account, its group's name and resolv.conf(5)."""
+    paths: Paths, template: Template, spec: JailSpec, ids: tuple[int, int, int], home: str, image: str,
+    look: Lookup = LIVE,
+) -> tuple[Recipe, dict[str, bytes]]:  # fmt: skip
+    """Recipe and files as they should be now; reads the account, its group's name (by ``look``) and resolv.conf(5)."""
     made = recipe(spec, template, ids, home, recipes.world(paths, image))
-    account = accounts.find(spec.user)
-    group = accounts.group_name(ids[1]) or spec.user
+    account = look.find(spec.user)
+    group = look.group_name(ids[1]) or spec.user
     text = _read_text("/etc/resolv.conf") if made.network == "host" or "dns" in made.connectors else ""
     content = jail_files(template, made, account.gecos if account else "", group, text)
     made = made.but(files=sorted(name for name, data in content.items() if data))
@@ -116,20 +118,22 @@ def compare(paths: Paths, made: Recipe, content: dict[str, bytes]) -> str:
     return "same" if same else "differ"
 
 
-def write(paths: Paths, made: Recipe, content: dict[str, bytes]) -> None:
-    """Write the jail's own files, the recipe last. Each is replaced as a whole, so it may be done again."""
+def write(paths: Paths, made: Recipe, content: dict[str, bytes], sync: bool = True) -> None:
+    """Write the jail's own files, the recipe last. Each is replaced as a whole, so it may be done again. sync: see
+    files.write."""
     top = paths.jail(made.user)
     files.directory(top, 0o755)
     files.directory(f"{top}/etc", 0o755)
-    files.write(paths.uid_mark(made.uid), f"{made.user}\n".encode(), 0o644)
+    files.write(paths.uid_mark(made.uid), f"{made.user}\n".encode(), 0o644, sync)
     for name, data in content.items():
-        files.write(f"{top}/etc/{name}", data, 0o644)
+        files.write(f"{top}/etc/{name}", data, 0o644, sync)
     for name in set(os.listdir(f"{top}/etc")) - set(content):
         os.unlink(f"{top}/etc/{name}")
     if made.mode == "overlay" and _mode(paths, made.user) != "overlay":
         layers.make(paths, made.user, made.base)  # later, where it is missing, something is wrong: a start says so
-    recipes.save(paths, made)
-    disk.sync_names(top)
+    recipes.save(paths, made, sync)
+    if sync:
+        disk.sync_names(top)
 
 
 def _mode(paths: Paths, name: str) -> str:

@@ -119,6 +119,8 @@ class State:
         with self._transaction() as db:  # of two at once, the second finds it
             if "level" not in {column[1] for column in db.execute("PRAGMA table_info(jails)")}:
                 db.execute("ALTER TABLE jails ADD COLUMN level TEXT NOT NULL DEFAULT 'namespaces'")
+            # the highest is asked for at each addition
+            db.execute("CREATE INDEX IF NOT EXISTS given_uid ON given (uid)")
 
     def close(self) -> None:
         self._db.close()
@@ -139,6 +141,9 @@ class State:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._errors():
+            if self._db.in_transaction:  # of together(), in this thread: the lock is ours
+                yield self._db
+                return
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -147,6 +152,12 @@ class State:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
                 raise
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """All changes within are one transaction, on the disk when this ends. Keep it short: it holds the database."""
+        with self._transaction():
+            yield
 
     # -- jails
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import JailkitError
+from ..image.template import Template
 from ..paths import Paths
 from ..spec.config import Config
+from . import resolve
+from .lookup import LIVE, Lookup
 from .state import Row, State
 
 
@@ -16,7 +19,10 @@ from .state import Row, State
 class World:
     """name: of the jail that the plan is about, whose lock is held. note: what this step has remembered, in this run or
     in one that was killed. keep: writes a note down before the thing that it names is made. point: called between the
-    parts of an operation that a crash may separate (crash tests kill there)."""
+    parts of an operation that a crash may separate (crash tests kill there).
+
+    look, template: how accounts and templates are looked at; many jails share what was read. sync: False where the
+    caller flushes whole file systems between :meth:`Operation.prepare`, :meth:`Operation.apply` and the step's mark."""
 
     paths: Paths
     config: Config
@@ -25,6 +31,9 @@ class World:
     note: dict[str, Any] = field(default_factory=dict)
     keep: Callable[[dict[str, Any]], None] = lambda note: None
     point: Callable[[str], None] = lambda label: None
+    look: Lookup = LIVE
+    template: Callable[[Paths, str], tuple[Template, str | None]] = resolve.template
+    sync: bool = True
 
     def remember(self, **values: Any) -> None:
         """Add to the step's note, on the disk before this returns."""

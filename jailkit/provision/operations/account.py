@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ...errors import JailkitError
 from ...paths import CHROOT_GROUP
@@ -13,15 +14,16 @@ from .base import Operation
 
 def _complete(world: World, uid: int) -> bool:
     """Whether the account stands in all its files, as it is to be."""
-    entry = accounts.find(world.name)
+    look = world.look
+    entry = look.find(world.name)
     return (
         entry is not None
         and entry.uid == uid
         and entry.shell == world.paths.door
-        and accounts.password_field(world.name) not in (None, "")
-        and accounts.is_member(world.name)
-        and accounts.is_member(world.name, CHROOT_GROUP) == (world.row().level == "chroot")
-        and accounts.group_exists(world.name)
+        and look.password_field(world.name) not in (None, "")
+        and look.is_member(world.name)
+        and look.is_member(world.name, CHROOT_GROUP) == (world.row().level == "chroot")
+        and look.group_exists(world.name)
     )
 
 
@@ -37,6 +39,9 @@ class CreateAccount(Operation):
     def describe(self) -> str:
         return "create the account, confined and without a password"
 
+    def intent(self, world: World) -> dict[str, Any]:
+        return {"begun": True}
+
     def check(self, world: World) -> bool:
         return _complete(world, world.row().uid)
 
@@ -47,7 +52,6 @@ class CreateAccount(Operation):
             raise JailkitError(
                 "conflict.account-exists", f"somebody else has made an account {world.name}", "choose another name"
             )
-        world.remember(begun=True)
         accounts.create(world.paths, self.account(world, row), world.point)
         if not _complete(world, row.uid):
             raise JailkitError("host.account", f"{world.name} is not there as it was made", "pwck -r; grpck -r")

@@ -35,6 +35,14 @@ class Operation:
         """Of a ``final`` operation that was begun and did not end: whether it may have taken effect."""
         return True
 
+    def intent(self, world: World) -> dict[str, Any]:
+        """What the step's note holds from its beginning: names that it is about to make."""
+        return {}
+
+    def prepare(self, world: World) -> None:
+        """The part of it that shows nowhere yet, and has to be on the disk before :meth:`apply` shows it. Raise as
+        that."""
+
     def apply(self, world: World) -> None:
         """Do it. Raise JailkitError or OSError."""
         raise NotImplementedError

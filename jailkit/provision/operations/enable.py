@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...jail import recipe as recipes
 from ...jail.stop import stop
+from ...kernel import disk
 from ...paths import Paths
 from .. import resolve
 from ..world import World
@@ -24,8 +26,14 @@ class Enable(Operation):
     def effective(self, paths: Paths, name: str) -> bool:
         return resolve.disabled(paths, name) == ""
 
+    def prepare(self, world: World) -> None:
+        made = recipes.load(world.paths, world.name)
+        recipes.prepare(world.paths, made.but(disabled=""), world.sync)
+
     def apply(self, world: World) -> None:
-        resolve.disable(world.paths, world.name, "")
+        recipes.publish(world.paths, world.name)
+        if world.sync:
+            disk.sync_names(world.paths.jail(world.name))
 
     def undo(self, world: World) -> None:
         resolve.disable(world.paths, world.name, resolve.SETTING_UP)

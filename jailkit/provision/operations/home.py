@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from ...kernel.beneath import remove_tree
 from .. import homes
@@ -31,17 +32,21 @@ class MakeHome(Operation):
         except FileNotFoundError:
             return False
 
-    def apply(self, world: World) -> None:
-        row = world.row()
+    def intent(self, world: World) -> dict[str, Any]:
+        directory, _, name = self.home.rpartition("/")
+        return {"temporary": f"{directory}/.{name}.jailctl-{os.urandom(8).hex()}"}
+
+    def prepare(self, world: World) -> None:
+        row, name = world.row(), world.note["temporary"]
         self._sweep(world)
-        name = f"{os.path.dirname(self.home)}/.{os.path.basename(self.home)}.jailctl-{os.urandom(8).hex()}"
-        world.remember(temporary=name)
         if row.level == "chroot":
-            homes.build_chroot(name, row.uid, row.gid)
+            homes.build_chroot(name, row.uid, row.gid, world.sync)
         else:
-            homes.build(name, world.config.skel, row.uid, row.gid)
+            homes.build(name, world.config.skel, row.uid, row.gid, world.sync)
         world.point("built")
-        homes.publish(name, self.home)
+
+    def apply(self, world: World) -> None:
+        homes.publish(world.note["temporary"], self.home, world.sync)
 
     def undo(self, world: World) -> None:
         self._sweep(world)

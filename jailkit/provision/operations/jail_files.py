@@ -26,13 +26,13 @@ class JailFiles(Operation):
     def apply(self, world: World) -> None:
         row = world.row()
         spec = JailSpec.model_validate(self.spec)
-        template, image = resolve.template(world.paths, spec.template)
+        template, image = world.template(world.paths, spec.template)
         if image is None:
             raise JailkitError("missing.image", f"template {spec.template} has no image", "run this command again")
         ids = (row.uid, row.gid, row.base)
-        made, content = resolve.wanted(world.paths, template, spec, ids, row.home, image)
+        made, content = resolve.wanted(world.paths, template, spec, ids, row.home, image, world.look)
         reason = resolve.SETTING_UP if self.fresh else resolve.disabled(world.paths, world.name)
-        resolve.write(world.paths, made.but(disabled=reason), content)
+        resolve.write(world.paths, made.but(disabled=reason), content, world.sync)
         world.point("written")
         world.state.update(world.name, image=image, spec=self.spec)
 

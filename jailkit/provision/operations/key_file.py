@@ -29,7 +29,7 @@ class KeyFile(Operation):
     def apply(self, world: World) -> None:
         path = world.paths.key_file(world.name)
         if self.keys:
-            files.write(path, keys.file_text(self.keys), 0o644)
+            files.write(path, keys.file_text(self.keys), 0o644, world.sync)
         else:
             files.remove(path)
 

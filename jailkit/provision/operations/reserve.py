@@ -1,17 +1,35 @@
 from __future__ import annotations
 
-import pwd
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...spec.config import Config
 from .. import accounts, ids
-from ..state import Row
+from ..lookup import Lookup
+from ..state import Row, State
 from ..world import World
 from .base import Operation
 
 LOGIN_DEFS = "/etc/login.defs"
-_SUBORDINATE = ("/etc/subuid", "/etc/subgid")
+
+
+class Room:
+    """The ids that this host has left for jails, as far as its own files and directory services say."""
+
+    def __init__(self, config: Config, look: Lookup) -> None:
+        self._low, self._high = ids.limits(config, _text(LOGIN_DEFS))
+        self._highest = max((uid for uid in look.uids() if self._low <= uid <= self._high), default=0)
+        self._taken = look.taken
+        self._start = config.range_start
+        foreign = [pair for path in accounts.SUBORDINATE for pair in ids.subordinate(_text(path))]
+        self._foreign = [(low, count) for low, count in foreign if low + count > self._start]
+
+    def uid(self, given: int) -> int:
+        return ids.next_uid(self._low, self._high, given, [self._highest], self._taken)
+
+    def base(self, given: int | None) -> int:
+        return ids.next_base(self._start, given, self._foreign)
 
 
 @dataclass(frozen=True)
@@ -41,23 +59,24 @@ class Reserve(Operation):
 
     def apply(self, world: World) -> None:
         accounts.ensure_groups(world.paths)
+        room = Room(world.config, world.look)  # read before the database is locked: a directory may take its time
+        self.insert(world.state, world.name, room)
+
+    def insert(self, state: State, name: str, room: Room) -> Row:
+        """Give ids of ``room`` to ``name``, and remember them for ever."""
         row = Row(
-            world.name, self.uid, self.gid, 0, "adding", self.existing, self.old_shell, self.was_member, self.home, "",
+            name, self.uid, self.gid, 0, "adding", self.existing, self.old_shell, self.was_member, self.home, "",
             self.spec, int(time.time()), self.level,
         )  # fmt: skip
-        # read before the database is locked: a directory service may take its time
-        used = [entry.pw_uid for entry in pwd.getpwall()]
-        foreign = [pair for path in _SUBORDINATE for pair in ids.subordinate(_text(path))]
-        low, high = ids.limits(world.config, _text(LOGIN_DEFS))
 
         def choose(given: int, last_base: int | None) -> tuple[int, int, int]:
-            base = ids.next_base(world.config.range_start, last_base, foreign)
+            base = room.base(last_base)
             if self.existing:
                 return self.uid, self.gid, base
-            uid = ids.next_uid(low, high, given, used, ids.taken)
+            uid = room.uid(given)
             return uid, uid, base
 
-        world.state.reserve(row, choose)
+        return state.reserve(row, choose)
 
     def undo(self, world: World) -> None:
         world.state.forget(world.name)

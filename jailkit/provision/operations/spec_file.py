@@ -27,7 +27,7 @@ class WriteSpec(Operation):
         old = (files.read(path) or b"").decode(errors="replace")
         text = spec_text(JailSpec.model_validate(self.spec), old)
         if text != old:
-            files.write(path, text.encode(), 0o600)
+            files.write(path, text.encode(), 0o600, world.sync)
         world.state.update(world.name, spec=self.spec)
 
     def undo(self, world: World) -> None:
