@@ -12,7 +12,7 @@ from . import common
 
 _EXAMPLES = """
 jailctl image show shell
-jailctl image show 1b91f997b7eb --json | jq .history
+jailctl image show 1b91f997b7eb --json | jq .image.history
 jailctl image show shell --files            every name in it, with mode, size and digest
 """
 
