@@ -22,7 +22,7 @@ from jailkit.provision import images
 from tests.unit.rooted import TREE, rooted
 
 pytestmark = [pytest.mark.host, pytest.mark.slow, pytest.mark.timeout(600)]
-KILLS, JOBS, SECONDS = 200, 4, 1.2
+KILLS, JOBS, SECONDS = 200, 4, 0.7
 
 TEMPLATE = """
 name = "{name}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from .output import Settings, emit, escape, note, say
+from .image import common
+from .output import Settings, emit, escape, note
 from .progress import Progress
 from .verb import complete_jail, verb
 
@@ -12,7 +13,6 @@ _EXAMPLES = """
 jailctl diff alice
 jailctl diff alice --json | jq -r '.changes[].path'
 """
-_SIGNS = {"added": "A", "changed": "C", "removed": "D"}
 
 
 @verb(
@@ -32,10 +32,6 @@ def command(settings: Settings, name: str) -> None:
         changes = [change.data() for change in found.changes]
         emit({"name": name, "changes": changes, "left_out": list(found.left_out)})
         return
-    if not found.changes:
-        say(settings, "No differences.")
-    for change in found.changes:
-        what = f"  ({escape(change.what)})" if change.what else ""
-        say(settings, f"{_SIGNS[change.kind]}  {escape(change.path)}{what}")
+    common.say_changes(settings, found.changes)
     for line in found.left_out:
         note(settings, f"jailctl: note: in no image: {escape(line)}")

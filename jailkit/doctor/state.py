@@ -6,7 +6,7 @@ import contextlib
 import os
 
 from ..errors import JailkitError
-from ..image import build, store, tags
+from ..image import build, scratch, store, tags
 from ..jail import recipe as recipes
 from ..jail import runtime, stage
 from ..names import user_name
@@ -141,9 +141,8 @@ def _runtime(host: Host) -> list[Finding]:
 
 def _scratch(host: Host) -> list[Finding]:
     found = [
-        warn(f"{host.paths.images}/{name} is left from a build that was interrupted", "jailctl setup removes it")
-        for name in _listed(host.paths.images)
-        if name.startswith(".build-")
+        warn(f"{path} is left from a build or a prune that was interrupted", "jailctl image prune removes it")
+        for path in scratch.abandoned(host.paths)
     ]
     for directory in (host.paths.jails, host.paths.keys, host.paths.specs):
         for name in _listed(directory):

@@ -69,11 +69,12 @@ def build(paths: Paths, name: str, cache_too: bool = True, log: Log | None = Non
     with (
         _told(paths, name), _logged(paths, name, log) as say, contents.in_use(paths), scratch.directory(paths) as place,
     ):  # fmt: skip
+        known = inputs(paths, template, host_root)  # before: what changes meanwhile makes the image a stale one
         bench = _Bench(paths, template, contents.Store(paths, place, cache_too), place, host_root, say, cache_too)
         rows = bench.rows()
         points.check(template.spec, template.jail_names, rows)
         digest, changed = store.publish(paths, template, rows, bench.contents, place)
-        made = Built(name, digest, changed, inputs(paths, template, host_root), tuple(bench.done))
+        made = Built(name, digest, changed, known, tuple(bench.done))
         say(f"{name}: image {digest[:12]} {'made' if changed else 'was there'}")
         return made
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from ..errors import JailkitError
-from ..kernel import libc
+from ..kernel import disk
 from ..paths import Paths
 from .layer import EPOCH, Row
 
@@ -115,11 +115,7 @@ class Store:
         names = sorted(os.listdir(self._fresh))
         if not names:
             return
-        fd = os.open(self._fresh, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            libc.call("syncfs", fd)  # one flush of the file system instead of thousands of fsync(2)
-        finally:
-            os.close(fd)
+        disk.sync_file_system(self._fresh)
         for name in names:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(f"{self._top}/{name[:2]}", 0o700)

@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 
+from ..kernel import disk
 from ..kernel.beneath import remove_tree
 from ..paths import Paths
 
@@ -32,20 +33,19 @@ def directory(paths: Paths) -> Iterator[str]:
         os.close(held)
 
 
-@contextlib.contextmanager
-def _lock(paths: Paths) -> Iterator[None]:
-    fd = os.open(f"{paths.images}/.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+def _lock(paths: Paths) -> contextlib.AbstractContextManager[None]:
+    return disk.turn(f"{paths.images}/.lock")
 
 
 def clean(paths: Paths) -> int:
     """Remove what interrupted builds have left; return how many. A build that is under way is left alone."""
-    count = 0
     with _lock(paths):
+        return sum(remove_tree(path) > 0 for path in abandoned(paths))
+
+
+def abandoned(paths: Paths) -> Iterator[str]:
+    """Paths of what interrupted builds and prunes have left, each locked while it is looked at."""
+    with contextlib.suppress(FileNotFoundError):
         for name in sorted(os.listdir(paths.images)):
             if not name.startswith((PREFIX, GONE)):
                 continue
@@ -55,9 +55,8 @@ def clean(paths: Paths) -> int:
                 continue
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                count += remove_tree(f"{paths.images}/{name}") > 0
+                yield f"{paths.images}/{name}"
             except BlockingIOError:
                 continue
             finally:
                 os.close(fd)
-    return count

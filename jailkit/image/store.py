@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import InvalidFile, JailkitError
-from ..kernel import libc
+from ..kernel import disk
 from ..kernel.beneath import remove_tree
 from ..paths import Paths
 from ..spec import load
@@ -77,11 +77,7 @@ def publish(paths: Paths, template: Template, rows: list[Row], kept: contents.St
     text = json.dumps({**body, "digest": digest}, sort_keys=True, separators=(",", ":")) + "\n"
     _write(f"{made}/manifest.json", text)
     _write(f"{made}/world", world(body["template"], body["jail_files"]) + "\n")
-    held = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        libc.call("syncfs", held)
-    finally:
-        os.close(held)
+    disk.sync_file_system(made)
     return digest, _name(paths, made, digest)
 
 
@@ -95,11 +91,7 @@ def _name(paths: Paths, made: str, digest: str) -> bool:
         if os.path.isfile(paths.image_manifest(digest)):
             return False  # another build of the same input was first
         raise
-    fd = os.open(paths.images, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    disk.sync_names(paths.images)
     return True
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import JailkitError
+from ..kernel import disk
 from ..names import image_reference
 from ..paths import Paths
 
@@ -94,8 +95,13 @@ def move(paths: Paths, reference: str, digest: str, why: str, inputs: str = "") 
                 os.unlink(temporary)
             os.symlink(f"../images/{digest}", temporary)
             os.rename(temporary, link)
-            _sync(paths.tags)
+            disk.sync_names(paths.tags)
         return before
+
+
+def inputs(paths: Paths, reference: str, digest: str) -> str:
+    """What the tag says that image was built from when it named it last, "" if it never was."""
+    return next((made.inputs for made in reversed(history(paths, reference)) if made.digest == digest), "")
 
 
 @contextlib.contextmanager
@@ -125,7 +131,7 @@ def remove(paths: Paths, reference: str) -> None:
             raise JailkitError("missing.image", f"there is no image {reference}", "jailctl image list") from None
         with contextlib.suppress(FileNotFoundError):
             os.unlink(paths.history(reference))
-        _sync(paths.tags)
+        disk.sync_names(paths.tags)
 
 
 def before(paths: Paths, reference: str) -> str | None:
@@ -137,14 +143,8 @@ def before(paths: Paths, reference: str) -> str | None:
     return None
 
 
-@contextlib.contextmanager
-def _turn(paths: Paths) -> Iterator[None]:
-    fd = os.open(f"{paths.histories}/.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+def _turn(paths: Paths) -> contextlib.AbstractContextManager[None]:
+    return disk.turn(f"{paths.histories}/.lock")
 
 
 def _write(path: str, moves: list[Move]) -> None:
@@ -156,11 +156,3 @@ def _write(path: str, moves: list[Move]) -> None:
         file.flush()
         os.fsync(fd)
     os.rename(temporary, path)
-
-
-def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -171,7 +171,7 @@ def _stage_run(stage: str, lower: str, changes: str | None, how: tuple[int, Sequ
     mount.attach(rootfs.overlay(layers, *_layer(stage, changes)), f"{stage}/root")
     root = os.open(f"{stage}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _mounts(stage, root, list(binds), userns)
+        _mounts(stage, root, list(binds), None)  # it has CAP_DAC_OVERRIDE, and what it copies is for all tenants
         if resolver is not None:
             _file(stage, root, "resolv.conf", resolver)
     finally:
@@ -213,7 +213,7 @@ def _own_all(top: str) -> None:
             os.chown(f"{base}/{name}", BUILD_BASE, BUILD_BASE)
 
 
-def _mounts(stage: str, root: int, binds: list[str], userns: int) -> None:
+def _mounts(stage: str, root: int, binds: list[str], userns: int | None) -> None:
     """What every root gets."""
     rootfs.show(binds, root, userns)
     mount.attach_beneath(rootfs.devices(f"{stage}/dev", BUILD_BASE), root, "dev")

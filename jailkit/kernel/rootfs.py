@@ -52,11 +52,13 @@ def idmapped(source: str | int, userns: int, attributes: int, what: str) -> int:
         raise OSError(error.errno, f"{what}: {error}") from None
 
 
-def show(paths: list[str], root: int, userns: int) -> None:
+def show(paths: list[str], root: int, userns: int | None) -> None:
     """The host's directories ``paths`` at the same places beneath ``root``, read-only, with what is mounted below
-    them. Raise ``host.idmap``, OSError."""
+    them. userns: whose ids files of the host's have; None: all show as nobody's, and a capability inside opens none
+    that not everybody may read (capabilities(7): it counts for mapped owners only). Raise ``host.idmap``, OSError."""
     for path in paths:
-        mount.attach_beneath(idmapped(path, userns, READ_ONLY, path), root, path.lstrip("/"))
+        tree = mount.clone(path, READ_ONLY) if userns is None else idmapped(path, userns, READ_ONLY, path)
+        mount.attach_beneath(tree, root, path.lstrip("/"))
     for path in _mounted_below(paths):
         try:
             tree = mount.clone(path, READ_ONLY, userns)

@@ -7,16 +7,15 @@ cache may be minutes old; accounts of a directory (LDAP) are asked from the name
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import grp
 import os
 import pwd
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import JailkitError
+from ..kernel import disk
 from ..paths import CHROOT_GROUP, GROUP, Paths
 
 USERADD = "/usr/sbin/useradd"
@@ -82,14 +81,8 @@ def _change(paths: Paths, argv: list[str], stdin: bytes = b"") -> None:
     raise JailkitError(code, f"{os.path.basename(argv[0])} failed: {last}", "ls -l /etc/*.lock; df -h /etc; pwck -r")
 
 
-@contextlib.contextmanager
-def _turn(paths: Paths) -> Iterator[None]:
-    fd = os.open(f"{paths.var}/accounts.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+def _turn(paths: Paths) -> contextlib.AbstractContextManager[None]:
+    return disk.turn(f"{paths.var}/accounts.lock")
 
 
 # -- looking

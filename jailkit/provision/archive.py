@@ -20,7 +20,6 @@ from ..errors import JailkitError
 from ..kernel import caps
 
 _BLOCK = 1 << 20
-_PR_SET_PDEATHSIG = 1
 _SHOWN = 20
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -96,7 +95,7 @@ def _child(home: int, output: int, uid: int, gid: int, user: str, compress: bool
     os.chdir("/")
     caps.become(uid, gid, keep_caps=True)  # emptying the bounding set takes CAP_SETPCAP; all goes with the next call
     caps.drop_all()
-    caps.prctl(_PR_SET_PDEATHSIG, 9)  # after the change of ids, which clears it (prctl(2))
+    caps.die_with_parent()
     writer = _Writer(home, user)
     with open(output, "wb", buffering=_BLOCK, closefd=False) as file:
         mode = "w|gz" if compress else "w|"

@@ -6,6 +6,7 @@ import contextlib
 import os
 
 from ..errors import JailkitError
+from ..kernel import disk
 
 
 def write(path: str, data: bytes, mode: int) -> None:
@@ -28,16 +29,7 @@ def write(path: str, data: bytes, mode: int) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    sync(directory)
-
-
-def sync(directory: str) -> None:
-    """Make names in ``directory`` last (fsync(2): a rename is on the disk when its directory is)."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    disk.sync_names(directory)
 
 
 def remove(path: str) -> bool:
@@ -46,7 +38,7 @@ def remove(path: str) -> bool:
         os.unlink(path)
     except FileNotFoundError:
         return False
-    sync(os.path.dirname(path))
+    disk.sync_names(os.path.dirname(path))
     return True
 
 

@@ -8,8 +8,8 @@ import stat
 
 from ..errors import JailkitError
 from ..jail import chroot
+from ..kernel import disk
 from ..kernel.beneath import Tree, require_root_owned_chain
-from . import files
 from .state import Row
 
 _MODE = 0o700
@@ -71,7 +71,7 @@ def publish(temporary: str, home: str) -> None:
     if os.path.lexists(home):
         raise JailkitError("conflict.home-exists", f"{home} has appeared meanwhile", f"ls -ld {home}")
     os.rename(temporary, home)
-    files.sync(os.path.dirname(home))
+    disk.sync_names(os.path.dirname(home))
 
 
 def is_own(status: os.stat_result, row: Row) -> bool:

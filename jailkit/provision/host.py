@@ -111,9 +111,16 @@ class Host:
             hashed = passwords.hash_password(password)
         request = _Add(spec, password, hashed)
         opened = self._opened(spec.user)
-        if opened is not None:
-            return _resumed(opened, request, self._goes_back(opened, request))
-        return self._judged_add(request)
+        if opened is None:
+            try:
+                return self._judged_add(request)
+            except JailkitError as error:
+                if error.code != "interrupted.phase":
+                    raise
+            opened = self._opened(spec.user)  # another process has begun since we looked for its plan
+        if opened is None:
+            return self._judged_add(request)  # and it has ended
+        return _resumed(opened, request, self._goes_back(opened, request))
 
     def plan_remove(self, name: str, keep_home: bool = False, archive: str | None = None) -> Plan:
         """How the jail of ``name`` goes; reads only. archive: absolute path of a tar (.tar, .tar.gz) of the home.

@@ -23,6 +23,8 @@ from .state import State
 
 CACHE_DAYS = 14.0
 """Layers of the build cache that were used within that time survive a prune."""
+_AT_ONCE = 64
+"""How many images a prune locks at a time: each takes a descriptor."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,35 @@ class Pruned:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class _References:
+    """What keeps images: tags, rollbacks by tag, running jails by uid, pinned jails by name, each with its digest."""
+
+    tags: dict[str, str]
+    before: dict[str, str | None]
+    running: dict[int, str]
+    pinned: dict[str, str]
+
+    def kept(self, everything: bool) -> set[str | None]:
+        """Digests that a prune leaves alone."""
+        before = [] if everything else self.before.values()
+        return {*self.tags.values(), *before, *self.running.values(), *self.pinned.values()}
+
+
+def _references(paths: Paths) -> _References:
+    """Reads the recipe of every jail: to be asked once a command, not once an image."""
+    named = tags.all_tags(paths)
+    before = {reference: tags.before(paths, reference) for reference in named}
+    return _References(named, before, _running(paths), _pinned(paths))
+
+
 def all_images(paths: Paths) -> list[Image]:
     """Every image, the youngest first. Reads each manifest, the records of running jails and the recipes of all."""
     references = _references(paths)
     found = []
     for digest in store.digests(paths):
         with contextlib.suppress(FileNotFoundError):  # pruned since
-            found.append(_image(paths, digest, *references))
+            found.append(_image(paths, digest, references))
     return sorted(found, key=lambda image: (-image.made, image.digest))
 
 
@@ -77,17 +101,7 @@ def one(paths: Paths, digest: str) -> Image:
     """Raise ``missing.image``."""
     if digest not in store.digests(paths):
         raise JailkitError("missing.image", f"there is no image {digest[:12]}", "jailctl image list shows all")
-    return _image(paths, digest, *_references(paths))
-
-
-_References = tuple[dict[str, str], dict[str, str | None], dict[int, str], dict[str, str]]
-
-
-def _references(paths: Paths) -> _References:
-    """Tags, rollbacks, running jails by uid, pinned jails by name: each with the digest that it keeps."""
-    named = tags.all_tags(paths)
-    before = {reference: tags.before(paths, reference) for reference in named}
-    return named, before, _running(paths), _pinned(paths)
+    return _image(paths, digest, _references(paths))
 
 
 def _running(paths: Paths) -> dict[int, str]:
@@ -115,10 +129,7 @@ def _pinned(paths: Paths) -> dict[str, str]:
     return found
 
 
-def _image(
-    paths: Paths, digest: str, named: dict[str, str], before: dict[str, str | None], running: dict[int, str],
-    pinned: dict[str, str],
-) -> Image:  # fmt: skip
+def _image(paths: Paths, digest: str, references: _References) -> Image:
     problem, template, sizes = "", "", []
     try:
         body = store.manifest(paths, digest)
@@ -128,10 +139,10 @@ def _image(
         problem = error.message
     return Image(
         digest, template,
-        tuple(sorted(tag for tag, one in named.items() if one == digest)),
-        tuple(sorted(tag for tag, one in before.items() if one == digest)),
-        tuple(sorted(uid for uid, one in running.items() if one == digest)),
-        tuple(sorted(name for name, one in pinned.items() if one == digest)),
+        tuple(sorted(tag for tag, one in references.tags.items() if one == digest)),
+        tuple(sorted(tag for tag, one in references.before.items() if one == digest)),
+        tuple(sorted(uid for uid, one in references.running.items() if one == digest)),
+        tuple(sorted(name for name, one in references.pinned.items() if one == digest)),
         len(sizes), sum(sizes), int(os.stat(paths.image(digest)).st_ctime), problem,
     )  # fmt: skip
 
@@ -172,8 +183,9 @@ def prune(paths: Paths, everything: bool = False, dry_run: bool = False) -> Prun
     store.ready(paths)
     if not dry_run:
         scratch.clean(paths)
-    doomed = [image.digest for image in all_images(paths) if not _kept(image, everything)]
-    removed = [digest for digest in doomed if dry_run or _remove(paths, digest, everything)]
+    kept = _references(paths).kept(everything)
+    doomed = [digest for digest in store.digests(paths) if digest not in kept]
+    removed = doomed if dry_run else _remove(paths, doomed, everything)
     with contents.alone(paths) as alone:
         if not alone:
             return Pruned(tuple(removed), 0, 0, 0)
@@ -187,10 +199,6 @@ def prune(paths: Paths, everything: bool = False, dry_run: bool = False) -> Prun
     return Pruned(tuple(removed), len(layers), count, freed + cached)
 
 
-def _kept(image: Image, everything: bool) -> bool:
-    return image.used or bool(image.before and not everything)
-
-
 def _links(paths: Paths, digests: Sequence[str]) -> Counter[str]:
     """How many names of each contents would go with the images."""
     found: Counter[str] = Counter()
@@ -202,27 +210,43 @@ def _links(paths: Paths, digests: Sequence[str]) -> Counter[str]:
     return found
 
 
-def _remove(paths: Paths, digest: str, everything: bool) -> bool:
-    """Take one image away unless somebody holds it or has come to use it: jail/images.py holds the image that a jail
-    starts from until the jail's record says so."""
+def _remove(paths: Paths, doomed: Sequence[str], everything: bool) -> list[str]:
+    """Take images away unless somebody holds them or has come to use them; return those that are gone.
+
+    Who makes a reference holds the image meanwhile (tags.held; jail/images.py, until the jail's record says so). So
+    once they are all locked, one more look at the references is true until they are removed."""
+    removed: list[str] = []
+    for at in range(0, len(doomed), _AT_ONCE):
+        locks = {digest: _claim(paths, digest) for digest in doomed[at : at + _AT_ONCE]}
+        try:
+            kept = _references(paths).kept(everything)
+            for digest, fd in locks.items():
+                if fd >= 0 and digest not in kept:
+                    gone = f"{paths.images}/{scratch.GONE}{digest}-{os.urandom(4).hex()}"
+                    os.rename(paths.image(digest), gone)
+                    remove_tree(gone)  # still locked, so that no other run cleans up what is being removed
+                    removed.append(digest)
+        finally:
+            for fd in locks.values():
+                if fd >= 0:
+                    os.close(fd)
+    return removed
+
+
+def _claim(paths: Paths, digest: str) -> int:
+    """A descriptor that locks the image for us alone; -1 if somebody holds it, or it is gone."""
     try:
         fd = os.open(paths.image(digest), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False  # by another prune
+        return -1  # by another prune
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if digest not in store.digests(paths):
-            return False
-        if _kept(one(paths, digest), everything):
-            return False
-        gone = f"{paths.images}/{scratch.GONE}{digest}-{os.urandom(4).hex()}"
-        os.rename(paths.image(digest), gone)
-        remove_tree(gone)  # still locked, so that no other run cleans up what is being removed
-        return True
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(fd)
+        if os.path.samestat(os.fstat(fd), os.stat(paths.image(digest))):
+            return fd  # and not one that another prune took away, and a build has made again, before it was locked
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(fd)
+    return -1
 
 
 # -- update and rollback
@@ -281,15 +305,17 @@ def rollback(paths: Paths, reference: str, to: str | None = None, dry_run: bool 
             "missing.image", f"{reference} has named no other image that is still there",
             f"jailctl image show {reference}; jailctl image rollback {reference} --to DIGEST",
         )  # fmt: skip
-    retag(paths, reference, target, "rollback", dry_run)
+    retag(paths, reference, target, "rollback", dry_run, tags.inputs(paths, reference, target))
     return Update(reference, target, now, target != now, None)
 
 
-def retag(paths: Paths, reference: str, digest: str, why: str, dry_run: bool = False) -> str | None:
+def retag(
+    paths: Paths, reference: str, digest: str, why: str, dry_run: bool = False, inputs: str = ""
+) -> str | None:
     """Let ``reference`` name an image, unless jails are made from it that could not start from that one; return the
     digest that it named before. Raise as tags.move and :func:`require_level`."""
     require_level(paths, reference, digest)
-    return tags.current(paths, reference) if dry_run else tags.move(paths, reference, digest, why)
+    return tags.current(paths, reference) if dry_run else tags.move(paths, reference, digest, why, inputs)
 
 
 def require_level(paths: Paths, reference: str, digest: str) -> None:

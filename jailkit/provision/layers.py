@@ -20,11 +20,11 @@ from ..jail import recipe as recipes
 from ..jail import runtime
 from ..jail import stop as jail_stop
 from ..jail.recipe import Recipe
+from ..kernel import disk
 from ..kernel.beneath import remove_tree
 from ..kernel.libc import call
 from ..names import image_reference
 from ..paths import Paths
-from . import files
 from .lock import locked
 
 _AT_FDCWD = -100
@@ -57,7 +57,7 @@ def make(paths: Paths, name: str, base: int) -> None:
     """Make the layer of a jail that has none yet. It has its name when it is whole."""
     if not os.path.lexists(paths.layer(name)):
         os.rename(_fresh(paths, name, base), paths.layer(name))
-        files.sync(paths.jail(name))
+        disk.sync_names(paths.jail(name))
 
 
 def _fresh(paths: Paths, name: str, base: int) -> str:
@@ -68,7 +68,7 @@ def _fresh(paths: Paths, name: str, base: int) -> str:
         os.mkdir(f"{made}/{part}", 0o700)
         os.chown(f"{made}/{part}", owner, owner)
         os.chmod(f"{made}/{part}", mode)
-    files.sync(made)
+    disk.sync_names(made)
     return made
 
 
@@ -102,7 +102,7 @@ def reset(paths: Paths, name: str, end: bool = False, dry_run: bool = False) -> 
             call("renameat2", _AT_FDCWD, both[0], _AT_FDCWD, both[1], _EXCHANGE, what=f"exchange {place}")
         else:
             os.rename(made, place)
-        files.sync(paths.jail(name))
+        disk.sync_names(paths.jail(name))
         remove_tree(made)
     return count
 

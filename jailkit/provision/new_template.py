@@ -9,6 +9,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from ..errors import JailkitError
 from ..image.template import own_trees
+from ..kernel import disk
 from ..kernel.beneath import remove_tree, require_root_owned_chain
 from ..names import template_name
 from ..paths import Paths
@@ -138,5 +139,5 @@ def write(paths: Paths, name: str, content: Files) -> str:
     except BaseException:
         remove_tree(scratch)
         raise
-    files.sync(paths.templates)
+    disk.sync_names(paths.templates)
     return target

@@ -9,6 +9,7 @@ from ..image import render, store, tags
 from ..image.template import Template, jail_entries, load_template
 from ..jail import recipe as recipes
 from ..jail.recipe import Recipe
+from ..kernel import disk
 from ..paths import Paths
 from ..spec.config import Config
 from ..spec.fields import linger_seconds
@@ -128,7 +129,7 @@ def write(paths: Paths, made: Recipe, content: dict[str, bytes]) -> None:
     if made.mode == "overlay" and _mode(paths, made.user) != "overlay":
         layers.make(paths, made.user, made.base)  # later, where it is missing, something is wrong: a start says so
     recipes.save(paths, made)
-    files.sync(top)
+    disk.sync_names(top)
 
 
 def _mode(paths: Paths, name: str) -> str:
@@ -163,7 +164,7 @@ def disable(paths: Paths, name: str, reason: str) -> None:
         raise
     if made.disabled != reason:
         recipes.save(paths, made.but(disabled=reason))
-        files.sync(paths.jail(name))
+        disk.sync_names(paths.jail(name))
 
 
 def disabled(paths: Paths, name: str) -> str:

@@ -30,7 +30,7 @@ def confine(root: str) -> None:
     _limits()
     caps.become(ID, ID, keep_caps=True)  # one is needed to empty the bounding set
     caps.drop_all()
-    caps.prctl(1, 9)  # PR_SET_PDEATHSIG: a change of ids would have cleared it
+    caps.die_with_parent()
     column = 0 if os.uname().machine == "x86_64" else 1
     numbers = [numbers[column] for numbers in _CALLS.values()]
     seccomp.install(seccomp.allowing(os.uname().machine, [number for number in numbers if number is not None]))

@@ -23,6 +23,8 @@ STALL_SECONDS = 1.0
 JAIL_QUERIES = 64
 """Queries of one jail that wait for an answer."""
 ALL_QUERIES = 1024
+FEW_QUERIES = 4
+"""Of one jail, however many others wait: sixteen jails could take all, and no other would get a name."""
 ANSWER_SECONDS = 1.5
 """Until the next resolver is asked."""
 LIFE_SECONDS = 6.0
@@ -30,6 +32,8 @@ LIFE_SECONDS = 6.0
 JAIL_STREAMS = 8
 """TCP connections of one jail."""
 ALL_STREAMS = 256
+FEW_STREAMS = 1
+"""Of one jail, likewise."""
 STREAM_SECONDS = 10.0
 """Of one exchange on a TCP connection."""
 DESCRIPTORS = 131072

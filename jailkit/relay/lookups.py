@@ -39,24 +39,19 @@ class Names:
         self.exchanges = Deadlines(loop, limits.STREAM_SECONDS)
         self.buffer = bytearray(65536)
         self._resolvers: list[Address] = []
-        self._first = 0
 
     def set(self, addresses: list[str]) -> None:
         """The host's resolvers are ``addresses`` now (numeric, IPv6 perhaps with a scope)."""
         self._resolvers = [found for text in addresses for found in address(text)]
-        self._first = 0
 
-    def resolver(self, attempt: int) -> tuple[int, Address] | None:
-        """Which to ask the ``attempt``-th time, with its number; None: there is no further one."""
+    def resolver(self, attempt: int, first: int = 0) -> tuple[int, Address] | None:
+        """Which to ask the ``attempt``-th time, with its number, beginning with number ``first``; None: there is no
+        further one."""
         count = len(self._resolvers)
         if count == 0 or attempt >= max(count, _TRIES):
             return None
-        number = (self._first + attempt) % count
+        number = (first + attempt) % count
         return number, self._resolvers[number]
-
-    def answered(self, number: int) -> None:
-        """The next question goes to the resolver ``number`` first."""
-        self._first = number
 
     def others(self, attempt: int) -> bool:
         """Whether there is one that was not asked in ``attempt`` attempts."""
@@ -77,15 +72,16 @@ def address(text: str) -> list[Address]:
 
 
 class Datagrams:
-    """UDP port 53 of one jail."""
+    """UDP port 53 of one jail. first: number of the resolver that answered last, which is asked first: each jail's own,
+    as a jail can have a resolver fail."""
 
-    __slots__ = ("_names", "_queries", "_reads", "_socket", "waiting")
+    __slots__ = ("_names", "_queries", "_reads", "_socket", "first", "waiting")
 
     def __init__(self, names: Names, source: _socket.socket) -> None:
         self._names, self._socket = names, source
         now = names.loop.now
         self._queries, self._reads = Bucket(limits.QUERIES, now), Bucket(limits.READS, now)
-        self.waiting = 0
+        self.waiting = self.first = 0
         self._watch()
 
     def _watch(self) -> None:
@@ -110,11 +106,11 @@ class Datagrams:
             query = Query(data)
         except ValueError:
             return  # what is no question gets no answer
-        full = self.waiting >= limits.JAIL_QUERIES or self._names.queries >= limits.ALL_QUERIES
-        if full or not self._queries.take(now):
+        most = limits.JAIL_QUERIES if self._names.queries < limits.ALL_QUERIES else limits.FEW_QUERIES
+        if self.waiting >= most or not self._queries.take(now):
             return
         self.waiting += 1
-        Lookup(self._names, query, lambda answer: self._answer(query, answer, asker))
+        Lookup(self._names, self, query, lambda answer: self._answer(query, answer, asker))
 
     def _answer(self, query: Query, answer: bytes, asker: tuple[str, int]) -> None:
         self.waiting -= 1
@@ -133,19 +129,23 @@ class Datagrams:
 class Lookup:
     """One question, until there is an answer or nobody is left to ask. done: is called once, with the answer."""
 
-    __slots__ = ("_attempt", "_done", "_end", "_id", "_names", "_number", "_query", "_socket")
+    __slots__ = ("_attempt", "_done", "_end", "_first", "_id", "_jail", "_names", "_number", "_query", "_socket")
 
-    def __init__(self, names: Names, query: Query, done: Callable[[bytes], None]) -> None:
-        self._names, self._query, self._done = names, query, done
+    def __init__(self, names: Names, jail: Datagrams, query: Query, done: Callable[[bytes], None]) -> None:
+        self._names, self._jail, self._query, self._done = names, jail, query, done
         self._socket: _socket.socket | None = None
         self._attempt = self._id = self._number = 0
+        self._first = jail.first
         self._end = time.monotonic() + limits.LIFE_SECONDS
         names.queries += 1
         self._next()
 
     def _next(self) -> None:
         self._close()
-        while time.monotonic() < self._end and (found := self._names.resolver(self._attempt)) is not None:
+        while (
+            time.monotonic() < self._end
+            and (found := self._names.resolver(self._attempt, self._first)) is not None
+        ):  # fmt: skip
             self._attempt += 1
             self._number, (family, where) = found
             self._id = int.from_bytes(os.urandom(2), "big")
@@ -180,7 +180,7 @@ class Lookup:
         if answer[3] & 15 in _UNWILLING and self._names.others(self._attempt):
             self._next()
             return
-        self._names.answered(self._number)
+        self._jail.first = self._number
         self._finish(answer)
 
     def _finish(self, answer: bytes) -> None:

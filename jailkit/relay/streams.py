@@ -48,7 +48,8 @@ class Listener:
             except OSError:
                 break
             client = _socket.socket(fileno=fd)
-            if len(self.streams) >= limits.JAIL_STREAMS or self._names.streams >= limits.ALL_STREAMS:
+            full = self._names.streams >= limits.ALL_STREAMS
+            if len(self.streams) >= (limits.FEW_STREAMS if full else limits.JAIL_STREAMS):
                 client.close()
             else:
                 self.streams[fd] = Stream(self._names, self, client)

@@ -13,13 +13,15 @@ from ..progress import Progress
 from ..verb import paths_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from click.shell_completion import CompletionItem
 
+    from ...image.compare import Change
     from ...paths import Paths
 
 _NAMES = 8
+_SIGNS = {"added": "A", "changed": "C", "removed": "D"}
 
 
 def ready(settings: Settings) -> Paths:
@@ -66,6 +68,15 @@ def say_running(settings: Settings, paths: Paths, reference: str, at_once: str =
         shown = ", ".join(names[:_NAMES]) + (", ..." if len(names) > _NAMES else "")
         say(settings, f"  {counted(len(names), 'running jail')} on another root, until stopped: {shown}")
         say(settings, f"  at once: {at_once}")
+
+
+def say_changes(settings: Settings, found: Sequence[Change]) -> None:
+    """A line each: A, added; C, changed; D, removed."""
+    if not found:
+        say(settings, "No differences.")
+    for change in found:
+        what = f"  ({escape(change.what)})" if change.what else ""
+        say(settings, f"{_SIGNS[change.kind]}  {escape(change.path)}{what}")
 
 
 def size(count: int) -> str:

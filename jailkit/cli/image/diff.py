@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..output import Settings, emit, escape, say
+from ..output import Settings, emit
 from ..verb import verb
 from . import common
 
@@ -12,7 +12,6 @@ _EXAMPLES = """
 jailctl image diff shell 1b91f997b7eb       what would change
 jailctl image diff python web --json
 """
-_SIGNS = {"added": "A", "changed": "C", "removed": "D"}
 
 
 @verb(
@@ -32,8 +31,4 @@ def command(settings: Settings, first: str, second: str) -> None:
     if settings.json:
         emit({"first": one, "second": other, "differences": [change.data() for change in found]})
         return
-    if not found:
-        say(settings, "No differences.")
-    for change in found:
-        what = f"  ({escape(change.what)})" if change.what else ""
-        say(settings, f"{_SIGNS[change.kind]}  {escape(change.path)}{what}")
+    common.say_changes(settings, found)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from ..output import Settings, emit, pairs, say, table
 from ..verb import verb
 from . import common
+
+if TYPE_CHECKING:
+    from ...image.layer import Row
 
 _EXAMPLES = """
 jailctl image show shell
@@ -21,17 +25,17 @@ jailctl image show shell --files            every name in it, with mode, size an
 @click.argument("image", shell_complete=common.complete_image)
 @click.option("--files", is_flag=True, help="List every name in it.")
 def command(settings: Settings, image: str, files: bool) -> None:
-    from ...image import store, tags
+    from ...image import layer, store, tags
     from ...paths import Paths
     from ...provision import images
 
     paths = Paths(settings.root)
     digest = store.find(paths, image)
     found = images.one(paths, digest)
-    rows = store.rows(paths, digest)
+    manifest = store.manifest(paths, digest)
+    rows, settings_of = [layer.from_data(data) for data in manifest["entries"]], manifest["template"]
     history = {tag: [move.data() for move in reversed(tags.history(paths, tag))] for tag in found.tags}
     log = f"{paths.logs}/{found.template}.log"
-    settings_of = store.manifest(paths, digest)["template"]
     if settings.json:
         facts = {**found.data(), "used": found.used, "settings": settings_of, "history": history}
         emit({"image": facts, "root": paths.image_root(digest), "files": [row.data() for row in rows] if files else []})
@@ -56,13 +60,10 @@ def command(settings: Settings, image: str, files: bool) -> None:
         table(("when", "image", "why"), [(common.day(move["at"]), move["digest"][:12], move["why"]) for move in moves])
     if files:
         say(settings)
-        table(
-            ("mode", "size", "sha256", "path"),
-            [
-                (
-                    f"{row.mode:04o}" if row.kind != "link" else "link", row.size if row.kind == "file" else "",
-                    row.sha256[:12], f"{row.path} -> {row.target}" if row.kind == "link" else row.path,
-                )
-                for row in rows
-            ],
-        )  # fmt: skip
+        table(("mode", "size", "sha256", "path"), [_line(row) for row in rows])
+
+
+def _line(row: Row) -> tuple[str, int | str, str, str]:
+    if row.kind == "link":
+        return "link", "", "", f"{row.path} -> {row.target}"
+    return f"{row.mode:04o}", row.size if row.kind == "file" else "", row.sha256[:12], row.path

@@ -28,10 +28,9 @@ from dataclasses import dataclass, field
 
 from ...errors import JailkitError
 from ...kernel import caps, mount, namespaces, proc, seccomp
-from ...kernel.libc import put, syscall
+from .child import close_all_but, exit_code
 from .ids import BUILD_BASE, BUILD_RANGE, NOBODY
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _PLAIN = mount.NOSUID | mount.NODEV
 _NEW = namespaces.NEWNS | namespaces.NEWIPC | namespaces.NEWUTS | namespaces.NEWCGROUP
@@ -61,7 +60,7 @@ class Confined:
     def wait(self) -> int:
         """Its exit status; 128 + n if signal n ended it."""
         if self._status is None:
-            self._status = _exit_code(os.waitpid(self.pid, 0)[1])
+            self._status = exit_code(os.waitpid(self.pid, 0)[1])
         return self._status
 
     def kill(self) -> None:
@@ -121,12 +120,11 @@ def _watch(
         os.close(ready)
         os.close(mapped_in)
         _child(report, lambda: _first((ready_in, mapped), work, streams, directory, terms, report))
-    _close_all_but(ready, mapped_in)  # an end of a pipe that stayed open here would keep its reader waiting
+    close_all_but(ready, mapped_in)  # an end of a pipe that stayed open here would keep its reader waiting
     if os.read(ready, 1) == b"r":
-        for name in ("uid_map", "gid_map"):
-            put(f"/proc/{pid}/{name}", f"0 {BUILD_BASE} {BUILD_RANGE}\n")
+        namespaces.write_plain_maps(pid, BUILD_BASE, BUILD_RANGE)
         os.write(mapped_in, b"m")
-    return _exit_code(os.waitpid(pid, 0)[1])
+    return exit_code(os.waitpid(pid, 0)[1])
 
 
 def _first(
@@ -183,20 +181,12 @@ def _only(streams: tuple[int, int, int], report: int) -> None:
     above = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (*streams, report)]
     for number, fd in enumerate(above):
         os.dup2(fd, number, inheritable=number < 3)
-    _close_all_but(0, 1, 2, 3)
-
-
-def _close_all_but(*kept: int) -> None:
-    first = 0
-    for fd in (*sorted(kept), 1 << 32):
-        if fd > first:
-            syscall("close_range", first, fd - 1, 0, what="close other descriptors")
-        first = fd + 1
+    close_all_but(0, 1, 2, 3)
 
 
 def _end_with_parent(gone: Callable[[], bool]) -> None:
     """To be called after the last change of ids or capabilities, which clears it (prctl(2))."""
-    caps.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    caps.die_with_parent()
     if gone():  # before that
         os._exit(1)
 
@@ -205,8 +195,3 @@ def _hung_up(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, 0)
     return any(events & select.POLLHUP for _, events in poll.poll(0))
-
-
-def _exit_code(status: int) -> int:
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code

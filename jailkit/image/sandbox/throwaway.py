@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from ...errors import JailkitError
 from ...kernel import caps, mount, namespaces, proc, rootfs, seccomp
 from ...kernel.libc import put, syscall
+from .child import close_all_but, exit_code
 from .ids import BUILD_BASE, BUILD_RANGE
 
 TAIL = 20
@@ -225,7 +226,7 @@ def _build(order: Order, caller: int, report: int, output: int, go: int) -> None
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    _close_all_but(report, output, go)
+    close_all_but(0, 1, 2, report, output, go)
     namespaces.unshare(namespaces.NEWNS)
     mount.make_private()
     ready, ready_in = os.pipe2(os.O_CLOEXEC)
@@ -246,16 +247,6 @@ def _build(order: Order, caller: int, report: int, output: int, go: int) -> None
     os.close(userns)
     os.write(staged_in, b"s")
     os.waitpid(inner, 0)
-
-
-def _close_all_but(*kept: int) -> None:
-    """Whatever the caller had open: locks, directories, a descriptor that somebody forgot (CVE-2024-21626)."""
-    low = 3
-    for fd in sorted(kept):
-        if fd > low:
-            syscall("close_range", low, fd - 1, 0)
-        low = fd + 1
-    syscall("close_range", low, 0x7FFFFFFF, 0)
 
 
 def _inner(order: Order, builder: int, report: int, output: int, waits: tuple[int, int, int]) -> None:
@@ -307,8 +298,7 @@ def _first(order: Order, report: int, output: int, armed: int, go: int) -> None:
         pid, status = os.wait()
         if pid == command:
             break
-    code = os.waitstatus_to_exitcode(status)
-    os.write(report, f"status {code if code >= 0 else 128 - code}\n".encode())
+    os.write(report, f"status {exit_code(status)}\n".encode())
 
 
 def _execute(order: Order, output: int) -> None:

@@ -34,6 +34,7 @@ from ..foreign import unpack
 from ..foreign.tarball import Limits
 from ..layer import EPOCH, Row
 from ..sandbox import confine
+from ..sandbox.child import exit_code
 from ..sandbox.ids import BUILD_BASE
 from . import Build, apt
 
@@ -322,5 +323,4 @@ def _init(command: list[str]) -> int:
     while True:
         pid, status = os.wait()
         if pid == child:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+            return exit_code(status)

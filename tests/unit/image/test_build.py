@@ -147,6 +147,17 @@ def test_a_stale_image_is_known(paths: Paths) -> None:
     assert build.stale(paths, "shell") is True
 
 
+def test_what_changes_while_an_image_is_built_makes_it_stale(paths: Paths, fake: Path) -> None:
+    def meanwhile(line: str) -> None:
+        if ": layer etc: " in line:
+            (fake / "etc/vim/vimrc").write_text("set cp\n")
+
+    done = build.build(paths, "shell", log=meanwhile, host_root=str(fake))
+    assert {row.path: row.size for row in store.rows(paths, done.digest)}["/etc/vim/vimrc"] == len("set nocp\n")
+    again = build.build(paths, "shell", host_root=str(fake))
+    assert again.digest != done.digest and again.inputs != done.inputs
+
+
 def test_a_full_disk_leaves_no_half_image(paths: Paths, fake: Path) -> None:
     import resource
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -315,3 +316,19 @@ def test_whatever_is_killed_at_any_moment_nothing_is_left(bench: Bench) -> None:
     assert all(killed[place] for place in range(4)), f"the moments were badly chosen: {killed}"
     assert [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if bench.paths.root in line] == []
     assert bench.says("echo well") == "well"
+
+
+def test_a197_a_step_reads_no_more_of_the_host_than_everybody(bench: Bench) -> None:
+    """Its root has CAP_DAC_OVERRIDE over what is mapped; what it copies would be in an image for all tenants."""
+    place = Path(f"/usr/local/share/jailkit-test-{secrets.token_hex(6)}")
+    place.mkdir()
+    try:
+        for name, owner, mode in (("root", 0, 0o600), ("theirs", 1000, 0o600), ("open", 0, 0o644)):
+            (place / name).write_text(f"canary of {name}\n")
+            os.chown(place / name, owner, owner)
+            (place / name).chmod(mode)
+        found = bench.run(f"cp {place}/open /srv; for f in root theirs; do cp {place}/$f /srv || true; done")
+        assert [row.path for row in found.rows if row.path.startswith("/srv/")] == ["/srv/open"], bench.lines
+        assert len([line for line in bench.lines if "Permission denied" in line]) == 2
+    finally:
+        shutil.rmtree(place)

@@ -313,3 +313,50 @@ def test_a_jail_that_ends_while_it_asks(bench: Bench, resolver: Resolver) -> Non
         bench.loop.once(0.01)
     assert bench.names.queries == bench.names.streams == 0
     stream.close()
+
+
+def test_a179_jails_that_take_all_leave_some_to_the_next(
+    bench: Bench, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen jails whose questions nobody answers have all that may wait. Another one still gets its names."""
+    monkeypatch.setattr(limits, "ALL_QUERIES", 2 * limits.JAIL_QUERIES)
+    monkeypatch.setattr(limits, "ALL_STREAMS", 2 * limits.JAIL_STREAMS)
+    silent = name(b"silent", b"example") + b"\0\1\0\1"
+    resolver.say = lambda query: [] if b"silent" in query else [answer(query)]
+    bench.resolvers(resolver)
+    held: list[socket.socket] = []
+    for _ in range(2):
+        udp, tcp = bench.jail()
+        asker = bench.asker(udp)
+        held += [asker, *(socket.create_connection(tcp) for _ in range(limits.JAIL_STREAMS))]
+        for number in range(limits.JAIL_QUERIES):
+            asker.send(asked(silent, number=number))
+        bench.loop.once(0.05)
+        bench.loop.once(0.05)
+    assert bench.names.queries == limits.ALL_QUERIES and bench.names.streams == limits.ALL_STREAMS
+    udp, tcp = bench.jail()
+    asker = bench.asker(udp)
+    asker.send(asked())
+    assert bench.get(asker, 1.0) == answer(asked())
+    with socket.create_connection(tcp) as stream:
+        stream.setblocking(False)
+        stream.send(len(asked()).to_bytes(2, "big") + asked())
+        assert bench.all(stream, len(answer(asked())) + 2)[2:] == answer(asked())
+    for each in held:
+        each.close()
+
+
+def test_a201_no_jail_chooses_the_resolver_of_another(bench: Bench, resolver: Resolver) -> None:
+    """She can have the first one fail, with a name server of her own that answers the second alone. Where only the
+    first knows the host's own names, the others would lose them."""
+    first = Resolver(lambda query: [answer(query, 0x8182, b"")] if b"hers" in query else [answer(query)])
+    bench.resolvers(first, resolver)
+    asker = bench.asker(bench.jail()[0])
+    hers = asked(name(b"hers", b"example") + b"\0\1\0\1")
+    asker.send(hers)
+    assert bench.get(asker) == answer(hers) and len(resolver.seen) == 1
+    other = bench.asker(bench.jail()[0])
+    other.send(asked())
+    assert bench.get(other) == answer(asked())
+    assert len(resolver.seen) == 1 and len(first.seen) == 2
+    first.close()

@@ -1,0 +1,40 @@
+"""What is to survive a crash of the host, and what only one process may do at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+
+from .libc import call
+
+
+def sync_names(directory: str) -> None:
+    """Make names in ``directory`` last (fsync(2): a rename is on the disk when its directory is). Raise OSError."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_file_system(directory: str) -> None:
+    """Flush the whole file system of ``directory``: one syncfs(2) for thousands of fsync(2). Raise OSError."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        call("syncfs", fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def turn(path: str) -> Iterator[None]:
+    """Wait for the lock of the file ``path``, made if need be in a directory of root's, and hold it (flock(2)). It
+    goes with the process, however that ends. Raise OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
