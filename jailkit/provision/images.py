@@ -309,9 +309,7 @@ def rollback(paths: Paths, reference: str, to: str | None = None, dry_run: bool 
     return Update(reference, target, now, target != now, None)
 
 
-def retag(
-    paths: Paths, reference: str, digest: str, why: str, dry_run: bool = False, inputs: str = ""
-) -> str | None:
+def retag(paths: Paths, reference: str, digest: str, why: str, dry_run: bool = False, inputs: str = "") -> str | None:
     """Let ``reference`` name an image, unless jails are made from it that could not start from that one; return the
     digest that it named before. Raise as tags.move and :func:`require_level`."""
     require_level(paths, reference, digest)
