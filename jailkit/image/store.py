@@ -147,7 +147,9 @@ def find(paths: Paths, text: str) -> str:
     except JailkitError:
         digest = None
     if digest is None:
-        raise JailkitError("missing.image", f"there is no image {text!r}", "jailctl image list shows all")
+        short = len(text) < 6 and all(char in "0123456789abcdef" for char in text)
+        hint = "at least six digits of a digest are needed" if short else "jailctl image list shows all"
+        raise JailkitError("missing.image", f"there is no image {text!r}", hint)
     return digest
 
 
