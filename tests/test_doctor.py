@@ -205,12 +205,12 @@ def test_what_is_printed(sound: Host) -> None:
     shell(sound, "chmod 644 /etc/jailctl/keys/alice /etc/jailctl/keys/bob")
     assert done.returncode == 21
     assert done.stdout == (
-        "fail  paths.files           2 findings; should be: specs, keys and recipes are root's\n"
+        "fail  paths.files            2 findings; should be: specs, keys and recipes are root's\n"
         "      fail: /etc/jailctl/keys/alice has mode 0666\n"
         "      mend: chmod 644 /etc/jailctl/keys/alice\n"
         "      fail: /etc/jailctl/keys/bob has mode 0666\n"
         "      mend: chmod 644 /etc/jailctl/keys/bob\n"
-        "ok    paths.homes           3 homes\n"
+        "ok    paths.homes            3 homes\n"
         "\n1 ok, 0 warnings, 1 failure\n"
     )
 

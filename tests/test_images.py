@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pexpect
 import pytest
 
 from tests.host import Host, wait_for
@@ -73,7 +74,7 @@ def test_who_is_logged_in_keeps_her_root_until_the_jail_stops(h: Host) -> None:
         term.sendline("echo in''side")
         term.expect("inside")
         change(h, "third")
-        said(h, "update", "shell")
+        assert "until stopped: anna\n" in h.jailctl("update", "shell").stdout
         term.sendline("tail -n 1 /etc/profile; echo se''en")
         term.expect("seen")
         assert "third" not in str(term.before)
@@ -97,7 +98,7 @@ def test_a_restart_tells_and_ends_what_is_old(h: Host) -> None:
         done = said(h, "update", "shell", "--restart", "--grace", "1")
         assert [jail["name"] for jail in done["restarted"]] == ["anna"]
         term.expect("This system is updated: it ends in 1 s")
-        term.expect("closed|EOF|terminated|Terminated")
+        term.expect(pexpect.EOF)
     assert last(h, "anna") == "# fourth"
     assert said(h, "update", "shell", "--restart")["restarted"] == []
 
@@ -129,15 +130,58 @@ def test_a_failed_smoke_test_stops_an_update(h: Host) -> None:
     toml = h.root / "opt/jailctl/templates/shell/template.toml"
     text, before = toml.read_text(), h.image("shell")
     try:
-        toml.write_text(text.replace("smoke = [", 'smoke = ["test -x /bin/bash", "test -e /etc/nothing",', 1))
+        toml.write_text(text.replace("smoke = [", 'smoke = ["test -x /bin/bash", "echo sad; test -e /etc/nothing",', 1))
         error = said(h, "update", "shell", status=5)["error"]
         assert error["code"] == "invalid.smoke" and "/etc/nothing" in error["message"]
+        assert error["message"].startswith("shell: ") and "/var/lib/jailctl/logs/shell.log" in error["hint"]
+        log = (h.root / "var/lib/jailctl/logs/shell.log").read_text()
+        assert log.index("layer etc") < log.index("smoke test: echo sad") < log.index(" sad\n")
         assert h.image("shell") == before
         toml.write_text(text.replace("smoke = [", 'smoke = ["test -x /bin/bash",', 1))
         assert said(h, "update", "shell")["updates"][0]["changed"]
     finally:
         toml.write_text(text)
         said(h, "update", "shell")
+
+
+def test_a_jail_stays_in_its_level(h: Host) -> None:
+    """No name that jails are made from may mean an image that none of them could start from."""
+    before = h.image("shell")
+    h.jailctl("image", "export", "sftp-only", "/root/files.tar")
+    for words in (
+        ("tag", "sftp-only", "shell"), ("tag", "sftp-only", "shell", "--dry-run"),
+        ("rollback", "shell", "--to", "sftp-only"), ("import", "/root/files.tar", "shell"),
+    ):  # fmt: skip
+        assert said(h, "image", *words, status=4)["error"]["code"] == "conflict.level"
+    assert h.image("shell") == before
+    said(h, "image", "tag", "sftp-only", "other")  # no jail is made from it
+    said(h, "image", "untag", "other")
+
+
+def test_an_update_of_all_leaves_what_has_no_template(h: Host) -> None:
+    said(h, "image", "tag", "shell", "elsewhere")
+    done = h.jailctl("update", "--dry-run")
+    assert "elsewhere stays as it is" in done.stderr and "elsewhere" not in done.stdout
+    assert {row["template"] for row in said(h, "update")["updates"]} == {"shell", "sftp-only"}
+    assert said(h, "update", "shell:kept", status=2)["error"]["code"] == "usage.tag"
+    said(h, "image", "untag", "elsewhere")
+
+
+def test_control_c_in_an_update_of_several_leaves_nothing(h: Host) -> None:
+    """Every process of the terminal gets it; one that waits for work must not take the others along."""
+    folder = h.root / "etc/jailctl/templates/slow"
+    folder.mkdir(parents=True)
+    (folder / "template.toml").write_text(
+        'name = "slow"\ndescription = "d"\nincludes = ["shell"]\n[[run]]\ncommand = "echo begun; sleep 60"\n'
+    )
+    log = h.root / "var/lib/jailctl/logs"
+    with h.terminal(["/usr/local/sbin/jailctl", "update", "slow", "nowhere"]) as term:
+        wait_for(lambda: any("begun" in path.read_text() for path in log.glob("slow.log.*")), 20, "the step")
+        term.control("c")
+        term.expect("jailctl: stopped")
+        wait_for(lambda: term.process.poll() is not None, 10, "its end")
+        assert "Traceback" not in str(term.before)
+    assert not [path.name for path in (h.root / "var/lib/jailctl/images").iterdir() if path.name[:2] == ".b"]
 
 
 def test_prune_takes_what_nothing_uses_and_says_what_it_frees(h: Host) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .output import Settings, emit, escape, note, say
+from .output import Settings, counted, emit, escape, note, say
 from .progress import Progress
 from .verb import complete_jail, verb
 
@@ -39,6 +39,9 @@ def command(settings: Settings, name: str, tag: str, end: bool, dry_run: bool) -
         return
     for line in made.left_out:
         note(settings, f"jailctl: note: left out: {escape(line)}")
-    changes = f"{made.changes} name{'' if made.changes == 1 else 's'} changed"
+    if made.digest == made.before:
+        say(settings, f"No changes: {escape(made.tag)} is {made.digest[:12]}, the root of {escape(name)} as it is.")
+        return
+    changes = f"{counted(made.changes, 'name')} changed"
     would = "would be " if dry_run else ""
     say(settings, f"{escape(made.tag)}: {would}image {made.digest[:12]} of {escape(name)}, {changes}")

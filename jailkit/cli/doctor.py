@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import JailkitError
-from .output import Settings, emit, escape, paint, plain, say
+from .output import Settings, counted, emit, escape, paint, plain, say
 from .progress import Progress
 from .verb import verb
 
@@ -45,7 +45,6 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
 def command(settings: Settings, checks: tuple[str, ...]) -> int:
     from ..doctor import run
     from ..doctor.check import FAIL, OK, ORDER, WARN, Host
-    from ..doctor.check import count as plural
     from ..paths import Paths
 
     try:
@@ -64,7 +63,7 @@ def command(settings: Settings, checks: tuple[str, ...]) -> int:
         emit({"worst": worst, "checks": plain(results)})
     else:
         count = {state: sum(result.state == state for result in results) for state in ORDER}
-        say(settings, f"\n{count[OK]} ok, {plural(count[WARN], 'warning')}, {plural(count[FAIL], 'failure')}")
+        say(settings, f"\n{count[OK]} ok, {counted(count[WARN], 'warning')}, {counted(count[FAIL], 'failure')}")
     return run.EXIT[worst]
 
 
@@ -72,9 +71,9 @@ def _print(settings: Settings, result: Result) -> None:
     """One line a check: state, id, what was seen; a check with several findings has one line for each below it."""
     label = paint(f"{result.state:<4}", _COLORS[result.state])
     if len(result.findings) == 1:
-        say(settings, f"{label}  {result.id:<20}  {escape(result.findings[0].seen)}")
+        say(settings, f"{label}  {result.id:<21}  {escape(result.findings[0].seen)}")
     else:
-        say(settings, f"{label}  {result.id:<20}  {len(result.findings)} findings; should be: {result.title}")
+        say(settings, f"{label}  {result.id:<21}  {len(result.findings)} findings; should be: {result.title}")
     shown = result.findings[:_SHOWN]
     for finding, after in zip(shown, [*shown[1:], None], strict=True):
         if len(result.findings) > 1:

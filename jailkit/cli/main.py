@@ -101,7 +101,7 @@ def _run(words: list[str], settings: Settings) -> int:
 def _os_error(error: OSError) -> JailkitError:
     import errno
 
-    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return JailkitError("io.full", what, "free some space (df -h; df -i), then run the same command again")
     if error.errno == errno.EROFS:

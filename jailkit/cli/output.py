@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..errors import JailkitError
 
+_SHORT = 20
+"""Columns of a table that are never wider are not folded on a narrow terminal."""
 _BIDI = frozenset([0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF])
 
 
@@ -93,9 +95,11 @@ def _rich_table(headers: Sequence[str], cells: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        grid.add_column(header, overflow="fold")
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for number, header in enumerate(headers):
+        # a digest or a date in two halves cannot be read or copied: what is long gives way
+        short = all(len(row[number]) <= _SHORT for row in cells)
+        grid.add_column(header, overflow="fold", no_wrap=short)
     for row in cells:
         grid.add_row(*(Text(cell) for cell in row))  # Text: no markup is read from what comes from outside
     Console().print(grid)
@@ -114,6 +118,11 @@ def paint(text: str, color: str) -> str:
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
         return text
     return f"\x1b[{color}m{text}\x1b[0m"
+
+
+def counted(number: int, noun: str) -> str:
+    """1 jail, 2 jails."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def plain(value: Any) -> Any:

@@ -91,7 +91,7 @@ def _images(host: Host) -> list[Finding]:
         try:
             old = build.stale(host.paths, template)
         except JailkitError as error:
-            found.append(fail(error.message, error.hint))
+            found.append(fail(f"the image of {template} cannot be built anew: {error.message}", error.hint))
             continue
         if old:
             found.append(

@@ -64,9 +64,11 @@ def build(paths: Paths, name: str, cache_too: bool = True, log: Log | None = Non
     ``missing.template``, ``invalid.template``, ``invalid.image``, ``invalid.run-step``, ``host.*``, ``io.*``."""
     template = load_template(paths, name)
     render_samples(template)
-    with _told(name):
+    with _told(paths, name):
         store.ready(paths)
-    with _told(name), _logged(paths, name, log) as say, contents.in_use(paths), scratch.directory(paths) as place:
+    with (
+        _told(paths, name), _logged(paths, name, log) as say, contents.in_use(paths), scratch.directory(paths) as place,
+    ):  # fmt: skip
         known = inputs(paths, template, host_root)  # before: what changes meanwhile makes the image a stale one
         bench = _Bench(paths, template, contents.Store(paths, place, cache_too), place, host_root, say, cache_too)
         rows = bench.rows()
@@ -96,13 +98,15 @@ def stale(paths: Paths, name: str) -> bool:
     return bool(moves and moves[-1].inputs) and moves[-1].inputs != inputs(paths, load_template(paths, name))
 
 
-def smoke(paths: Paths, digest: str, log: Log) -> None:
-    """Run the smoke commands of the template in throw-away jails of its image. Raise as workshop.smoke."""
+def smoke(paths: Paths, digest: str, log: Log | None = None) -> None:
+    """Run the smoke commands of the template in throw-away jails of its image. log: as in :func:`build`; the lines
+    follow those of the build. Raise as workshop.smoke."""
     from . import workshop
 
     template = store.template(paths, digest)
     if template.spec.smoke:
-        workshop.smoke(paths, paths.image_root(digest), template, log)
+        with _told(paths, template.spec.name), _logged(paths, template.spec.name, log, more=True) as say:
+            workshop.smoke(paths, paths.image_root(digest), template, say)
 
 
 def source_of(kind: str) -> Source:
@@ -200,9 +204,14 @@ class _Bench:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _told(paths: Paths, name: str) -> Iterator[None]:
     try:
         yield
+    except JailkitError as error:
+        if error.code not in ("invalid.run-step", "invalid.smoke"):
+            raise
+        hint = f"its jails keep the image that they have; all that it wrote: {paths.logs}/{name}.log"
+        raise JailkitError(error.code, f"{name}: {error.message}", hint) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise JailkitError(
@@ -212,11 +221,12 @@ def _told(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _logged(paths: Paths, name: str, log: Log | None) -> Iterator[Log]:
-    """The log of a template's last build; of two at once, the one that ended last."""
+def _logged(paths: Paths, name: str, log: Log | None, more: bool = False) -> Iterator[Log]:
+    """The log of a template's last build; of two at once, the one that ended last. more: go on with it."""
     path = f"{paths.logs}/{name}.log"
-    temporary = f"{path}.{os.getpid()}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    temporary = path if more else f"{path}.{os.getpid()}"
+    how = os.O_APPEND if more else os.O_TRUNC
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | how | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
     def say(line: str) -> None:
         with suppress(OSError):  # a full disk stops the build, not what is said of it

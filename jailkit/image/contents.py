@@ -111,7 +111,8 @@ class Store:
         return row.kind != "file" or self._place(row.sha256, row.mode) != ""
 
     def settle(self) -> None:
-        """Move what was added into the store, once it is on the disk."""
+        """Move what was added into the store, once it is on the disk. What another build has put there since stays: it
+        has names in that one's image, and a store that lost sight of them would sweep away what is in use."""
         names = sorted(os.listdir(self._fresh))
         if not names:
             return
@@ -119,7 +120,9 @@ class Store:
         for name in names:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(f"{self._top}/{name[:2]}", 0o700)
-            os.rename(f"{self._fresh}/{name}", f"{self._top}/{name[:2]}/{name}")
+            with contextlib.suppress(FileExistsError):
+                os.link(f"{self._fresh}/{name}", f"{self._top}/{name[:2]}/{name}")
+            os.unlink(f"{self._fresh}/{name}")
 
     def link(self, row: Row, target: str) -> None:
         """Make ``target`` a name of these contents. Raise ``io.contents`` if they are gone."""

@@ -72,8 +72,8 @@ def publish(paths: Paths, template: Template, rows: list[Row], kept: contents.St
         return digest, False
     made = f"{scratch}/image"
     os.mkdir(made, 0o700)
+    kept.settle()  # first: of two builds that add the same contents, both are to link to those of the store
     place(f"{made}/root", rows, kept)
-    kept.settle()
     text = json.dumps({**body, "digest": digest}, sort_keys=True, separators=(",", ":")) + "\n"
     _write(f"{made}/manifest.json", text)
     _write(f"{made}/world", world(body["template"], body["jail_files"]) + "\n")
@@ -147,7 +147,9 @@ def find(paths: Paths, text: str) -> str:
     except JailkitError:
         digest = None
     if digest is None:
-        raise JailkitError("missing.image", f"there is no image {text!r}", "jailctl image list shows all")
+        short = len(text) < 6 and all(char in "0123456789abcdef" for char in text)
+        hint = "at least six digits of a digest are needed" if short else "jailctl image list shows all"
+        raise JailkitError("missing.image", f"there is no image {text!r}", hint)
     return digest
 
 

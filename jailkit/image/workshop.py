@@ -117,7 +117,7 @@ def _judge(outcome: Outcome, command: str, code: str, what: str, seconds: float)
         return
     how = f"took longer than {seconds:g} s" if outcome.status is None else f"failed with status {outcome.status}"
     said = f"; it wrote last: {' | '.join(outcome.tail[-3:])}" if outcome.tail else ""
-    raise JailkitError(code, f"{what} {_short(command)!r} {how}{said}", "mend it in template.toml; the log has it all")
+    raise JailkitError(code, f"{what} {_short(command)!r} {how}{said}", "mend it in template.toml")
 
 
 def _short(command: str) -> str:

@@ -18,6 +18,8 @@ from ..jail import runtime
 from ..jail.record import read_record
 from ..kernel.beneath import remove_tree
 from ..paths import Paths
+from ..spec import include
+from .state import State
 
 CACHE_DAYS = 14.0
 """Layers of the build cache that were used within that time survive a prune."""
@@ -188,12 +190,13 @@ def prune(paths: Paths, everything: bool = False, dry_run: bool = False) -> Prun
         if not alone:
             return Pruned(tuple(removed), 0, 0, 0)
         keep, layers = cache.needed(paths, 0 if everything else CACHE_DAYS, time.time())
+        cached = sum(os.stat(path).st_size for path in layers)
         if not dry_run:
             for path in layers:
                 os.unlink(path)
         gone = _links(paths, removed) if dry_run else Counter[str]()
         count, freed = contents.sweep(paths, keep, gone, dry_run)
-    return Pruned(tuple(removed), len(layers), count, freed)
+    return Pruned(tuple(removed), len(layers), count, freed + cached)
 
 
 def _links(paths: Paths, digests: Sequence[str]) -> Counter[str]:
@@ -284,13 +287,15 @@ def update(paths: Paths, template: str, cache_too: bool = True, log: Log | None 
 def _switched(paths: Paths, made: build.Built, log: Log | None) -> Update:
     before = tags.current(paths, made.template)
     if made.digest != before:
-        build.smoke(paths, made.digest, log or (lambda line: None))
+        require_level(paths, made.template, made.digest)
+        build.smoke(paths, made.digest, log)
     tags.move(paths, made.template, made.digest, "update", made.inputs)
     return Update(made.template, made.digest, before, made.digest != before, made)
 
 
 def rollback(paths: Paths, reference: str, to: str | None = None, dry_run: bool = False) -> Update:
-    """Let ``reference`` name the image that it named before, or ``to`` (a digest). Raise ``missing.image``."""
+    """Let ``reference`` name the image that it named before, or ``to`` (a digest). Raise ``missing.image``,
+    ``conflict.level``."""
     now = tags.current(paths, reference)
     if now is None:
         raise JailkitError("missing.image", f"there is no image {reference}", "jailctl image list shows all")
@@ -300,6 +305,47 @@ def rollback(paths: Paths, reference: str, to: str | None = None, dry_run: bool 
             "missing.image", f"{reference} has named no other image that is still there",
             f"jailctl image show {reference}; jailctl image rollback {reference} --to DIGEST",
         )  # fmt: skip
-    if not dry_run:
-        tags.move(paths, reference, target, "rollback", tags.inputs(paths, reference, target))
+    retag(paths, reference, target, "rollback", dry_run, tags.inputs(paths, reference, target))
     return Update(reference, target, now, target != now, None)
+
+
+def retag(paths: Paths, reference: str, digest: str, why: str, dry_run: bool = False, inputs: str = "") -> str | None:
+    """Let ``reference`` name an image, unless jails are made from it that could not start from that one; return the
+    digest that it named before. Raise as tags.move and :func:`require_level`."""
+    require_level(paths, reference, digest)
+    return tags.current(paths, reference) if dry_run else tags.move(paths, reference, digest, why, inputs)
+
+
+def require_level(paths: Paths, reference: str, digest: str) -> None:
+    """A jail stays in its level, as its home would be another one. Raise ``conflict.level`` where there are jails of
+    ``reference`` and the image is for those of another level."""
+    level, there = store.template(paths, digest).spec.level, _levels(paths, reference)
+    if any(one != level for one in there):
+        raise JailkitError(
+            "conflict.level", f"image {digest[:12]} is of level {level}, jails of {reference} are of level {there[0]}",
+            "a template of another name for jails of that level; a jail stays in its own",
+        )  # fmt: skip
+
+
+def _levels(paths: Paths, reference: str) -> list[str]:
+    if not os.path.exists(paths.state_db):
+        return []
+    state = State(paths.state_db)
+    try:
+        return state.levels(reference)
+    finally:
+        state.close()
+
+
+def templates(paths: Paths) -> tuple[list[str], list[str]]:
+    """The templates that have an image; and names of images that came from elsewhere, such as an import, for which
+    there is no template here: no update can build them."""
+    mine: list[str] = []
+    foreign: list[str] = []
+    known = include.names(paths)
+    for reference in tags.all_tags(paths):
+        if ":" not in reference:
+            moves = tags.history(paths, reference)
+            built = reference in known or any(move.inputs for move in moves)
+            (mine if built else foreign).append(reference)
+    return mine, foreign

@@ -176,6 +176,12 @@ class State:
         with self._errors():
             return {str(name): int(count) for name, count in self._db.execute(query)}
 
+    def levels(self, template: str) -> list[str]:
+        """The levels of the jails of a template (of a tag)."""
+        query = "SELECT DISTINCT level FROM jails WHERE json_extract(spec, '$.template') = ? ORDER BY level"
+        with self._errors():
+            return [str(level) for (level,) in self._db.execute(query, (template,))]
+
     def reserve(self, row: Row, choose: Any) -> Row:
         """Insert ``row`` with the ids that ``choose(highest uid given or 0, last base given or None)`` returns as (uid,
         gid, base), and remember them for ever, in one transaction: two that run at once get different ones."""

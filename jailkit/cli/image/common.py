@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..output import Settings, escape, say
+from ..output import Settings, counted, escape, say
 from ..progress import Progress
 from ..verb import paths_of
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ...image.compare import Change
     from ...paths import Paths
 
+_NAMES = 8
 _SIGNS = {"added": "A", "changed": "C", "removed": "D"}
 
 
@@ -56,6 +57,17 @@ def liner(settings: Settings, progress: Progress, verbose: bool) -> Callable[[st
         progress.step(text)
 
     return line
+
+
+def say_running(settings: Settings, paths: Paths, reference: str, at_once: str = "jailctl stop NAME") -> None:
+    """Who keeps another root than ``reference`` means now, and what ends that."""
+    from ...provision import images
+
+    names = [escape(jail.name) for jail in images.running_old(paths, [reference])]
+    if names:
+        shown = ", ".join(names[:_NAMES]) + (", ..." if len(names) > _NAMES else "")
+        say(settings, f"  {counted(len(names), 'running jail')} on another root, until stopped: {shown}")
+        say(settings, f"  at once: {at_once}")
 
 
 def say_changes(settings: Settings, found: Sequence[Change]) -> None:

@@ -25,9 +25,10 @@ jailctl image import shell.tar shell            jails of template shell start fr
 def command(settings: Settings, file: str, name: str | None) -> None:
     import os
 
-    from ...image import store, tags
+    from ...image import store
     from ...image.foreign import archive
     from ...names import image_reference
+    from ...provision import images
 
     if name is not None:
         image_reference(name)
@@ -35,8 +36,11 @@ def command(settings: Settings, file: str, name: str | None) -> None:
     with Progress(settings, f"reading {file}"):
         digest, changed = archive.import_(paths, os.path.abspath(file))
     name = name or f"{store.template(paths, digest).spec.name}:imported"
-    before = tags.move(paths, name, digest, "import")
+    before = images.retag(paths, name, digest, "import")
     if settings.json:
         emit({"digest": digest, "tag": name, "before": before, "changed": changed or before != digest})
+    elif before == digest:
+        say(settings, f"No changes: {escape(name)} is {digest[:12]}.")
     else:
         say(settings, f"{escape(name)}: image {digest[:12]}{'' if changed else ', which was there already'}")
+        common.say_running(settings, paths, name)

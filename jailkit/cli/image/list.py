@@ -47,12 +47,12 @@ def command(settings: Settings) -> None:
     elif not settings.quiet:
         shown = [
             (
-                ", ".join(image.tags) or "-", image.digest[:12], common.day(image.made), image.files,
+                ", ".join(image.tags) or "-", image.digest[:12], common.day(image.made),
                 common.size(image.size), row["jails"], len(image.running), _state(image, stale),
             )
             for image, row in zip(found, rows, strict=True)
         ]  # fmt: skip
-        table(("tags", "image", "made", "files", "size", "jails", "running", "state"), shown)
+        table(("tags", "image", "made", "size", "jails", "running", "state"), shown)
 
 
 def _state(image: Image, stale: set[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..output import Settings, emit, say
+from ..output import Settings, counted, emit, say
 from ..progress import Progress
 from ..verb import verb
 from . import common
@@ -33,7 +33,8 @@ def command(settings: Settings, everything: bool, dry_run: bool) -> None:
         return
     for digest in done.images:
         say(settings, f"{digest[:12]}: {'would be removed' if dry_run else 'removed'}")
-    what = f"{len(done.images)} images, {done.layers} cached layers, {done.contents} files: {common.size(done.freed)}"
+    parts = ((len(done.images), "image"), (done.layers, "cached layer"), (done.contents, "file"))
+    what = f"{', '.join(counted(number, noun) for number, noun in parts)}: {common.size(done.freed)}"
     if not (done.images or done.layers or done.contents):
         say(settings, "No changes: everything is in use.")
     else:

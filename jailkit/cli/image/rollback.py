@@ -39,3 +39,5 @@ def command(settings: Settings, name: str, to: str | None, dry_run: bool) -> Non
     else:
         was = done.before[:12] if done.before else "nothing"
         say(settings, f"{escape(name)}: {'would go' if dry_run else 'is'} back to {done.digest[:12]}, was {was}")
+        if not dry_run:
+            common.say_running(settings, paths, name)

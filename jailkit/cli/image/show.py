@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """
 jailctl image show shell
-jailctl image show 1b91f997b7eb --json | jq .history
+jailctl image show 1b91f997b7eb --json | jq .image.history
 jailctl image show shell --files            every name in it, with mode, size and digest
 """
 

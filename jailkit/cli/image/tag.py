@@ -24,12 +24,13 @@ jailctl image tag 1b91f997b7eb python:stable       then: jailctl add-user bob --
 def command(settings: Settings, image: str, name: str, dry_run: bool) -> None:
     from ...image import store, tags
     from ...names import image_reference
+    from ...provision import images
 
     paths = common.ready(settings)
     digest = store.find(paths, image)
     before = tags.current(paths, image_reference(name))
-    if not dry_run and before != digest:
-        tags.move(paths, name, digest, "tag")
+    if before != digest:
+        images.retag(paths, name, digest, "tag", dry_run)
     changed = before != digest
     if settings.json:
         emit({"tag": name, "digest": digest, "before": before, "changed": changed and not dry_run, "dry_run": dry_run})
@@ -37,6 +38,8 @@ def command(settings: Settings, image: str, name: str, dry_run: bool) -> None:
         say(settings, f"No changes: {escape(name)} is {digest[:12]}.")
     else:
         say(settings, f"{escape(name)}: {'would be' if dry_run else 'is'} {digest[:12]}{_was(before)}")
+        if not dry_run:
+            common.say_running(settings, paths, name)
 
 
 def _was(before: str | None) -> str:

@@ -7,7 +7,7 @@ import os
 import click
 
 from ...errors import JailkitError
-from ..output import Settings, emit, escape, say
+from ..output import Settings, counted, emit, escape, say
 from ..verb import verb
 from . import common
 
@@ -37,7 +37,7 @@ def command(settings: Settings, name: str, dry_run: bool) -> None:
         finally:
             state.close()
         if jails:
-            raise JailkitError("busy.image", f"{jails} jails are made from {name}", "jailctl list")
+            raise JailkitError("busy.image", f"{counted(jails, 'jail')} made from {name}", "jailctl list")
     if not dry_run:
         tags.remove(paths, name)
     if settings.json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ...errors import EXITS
-from ..output import Settings, emit, escape, say
+from ..output import Settings, counted, emit, escape, say
 from ..progress import Progress
 from ..verb import verb
 from . import common
@@ -38,7 +38,7 @@ def command(settings: Settings, names: tuple[str, ...]) -> int:
                 wrong = [{"path": "manifest.json", "what": error.message}]
             results.append({"digest": digest, "ok": not wrong, "problems": wrong})
             progress.clear()
-            say(settings, f"{digest[:12]}: {'as built' if not wrong else f'{len(wrong)} problems'}")
+            say(settings, f"{digest[:12]}: {'as built' if not wrong else counted(len(wrong), 'problem')}")
             for row in wrong[:20]:
                 say(settings, f"  {escape(row['path'])}: {escape(row['what'])}")
     if settings.json:

@@ -68,3 +68,15 @@ def test_a_table_on_a_terminal_has_no_sequence_of_the_data() -> None:
     shown = os.read(primary, 65536).decode()
     os.close(primary)
     assert "[red]x\\x1b]0;t\\x07" in shown and "\x1b]" not in shown
+
+
+def test_a_narrow_table_keeps_digests_and_dates_whole() -> None:
+    row = ["a-name-that-is-rather-long, and-another-one", "1b91f997b7eb", "2026-11-24 03:00", "current", "namespaces"]
+    program = f"from jailkit.cli import output; output.table(['tags', 'image', 'made', 'state', 'level'], [{row!r}])"
+    primary, secondary = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "72"}
+    subprocess.run([sys.executable, "-c", program], stdout=secondary, env=environment, check=True, timeout=30)
+    os.close(secondary)
+    shown = os.read(primary, 65536).decode()
+    os.close(primary)
+    assert all(cell in shown for cell in row[1:]) and row[0] not in shown

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from jailkit.errors import JailkitError
-from jailkit.image import build, scratch, store, tags
+from jailkit.image import build, contents, layer, scratch, store, tags
+from jailkit.image.template import load_template
 from jailkit.paths import Paths
 from tests.unit.rooted import TREE
 
@@ -135,6 +136,22 @@ def test_builds_at_once_end_in_one_image(paths: Paths, fake: Path) -> None:
     assert [process.returncode for process in running] == [0] * 4
     assert store.verify(paths, digests.pop()) == []
     assert not [name for name in os.listdir(paths.images) if name.startswith(".build")]
+
+
+def test_contents_that_two_builds_add_at_once_are_one_file(paths: Paths) -> None:
+    """Else the store has the later one's, and sweeps it away with that image while the other is in use."""
+    store.ready(paths)
+    template, places, digests = load_template(paths, "shell"), [], []
+    for name in ("one", "other"):
+        place = f"{paths.images}/.build-{name}"
+        os.mkdir(place)
+        kept = contents.Store(paths, place)
+        places.append((name, place, kept, [layer.file("/same", b"the same", 0o644, kept)]))
+    for name, place, kept, rows in places:
+        digests.append(store.publish(paths, store.renamed(template, name), rows, kept, place)[0])
+    one, other = (os.stat(f"{paths.image_root(digest)}/same") for digest in digests)
+    assert os.path.samestat(one, other)
+    assert one.st_nlink == 3, "and that of the store"
 
 
 def test_a_stale_image_is_known(paths: Paths) -> None:
