@@ -11,9 +11,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Account:
-    """groups: names of all groups, where the account is not ours yet. sharing: other accounts with the same uid. home_of: other accounts whose home is
-    the same, above or below. processes: pids with that uid. password: "set", "locked", "empty" or "unknown". member,
-    chroot: of group jailed, of group jailed-chroot."""
+    """groups: names of all groups, where the account is not ours yet. sharing: other accounts with the same uid.
+    home_of: other accounts whose home is the same, above or below. processes: pids with that uid. password: "set",
+    "locked", "empty" or "unknown". member, chroot: of group jailed, of group jailed-chroot."""
 
     uid: int
     gid: int
