@@ -319,7 +319,10 @@ def retag(paths: Paths, reference: str, digest: str, why: str, dry_run: bool = F
 def require_level(paths: Paths, reference: str, digest: str) -> None:
     """A jail stays in its level, as its home would be another one. Raise ``conflict.level`` where there are jails of
     ``reference`` and the image is for those of another level."""
-    level, there = store.template(paths, digest).spec.level, _levels(paths, reference)
+    there = _levels(paths, reference)
+    if not there:
+        return
+    level = store.template(paths, digest).spec.level
     if any(one != level for one in there):
         raise JailkitError(
             "conflict.level", f"image {digest[:12]} is of level {level}, jails of {reference} are of level {there[0]}",
