@@ -30,10 +30,24 @@ def user_name(text: str) -> str:
 
 def template_name(text: str) -> str:
     """Return ``text`` if it may name a template: ``a-z 0-9 -``, up to 48. Raise ``invalid.template-name``."""
+    return _label(text, "template")
+
+
+def plan_name(text: str) -> str:
+    """Return ``text`` if it may name a plan (what jails are sold as): as a template. Raise ``invalid.plan-name``."""
+    return _label(text, "plan")
+
+
+def manifest_name(text: str) -> str:
+    """Return ``text`` if it may name a manifest: as a template. Raise ``invalid.manifest-name``."""
+    return _label(text, "manifest")
+
+
+def _label(text: str, what: str) -> str:
     if not _fits(text, 48, _LOWER, _LOWER + _DIGITS + "-", _LOWER + _DIGITS):
         raise JailkitError(
-            "invalid.template-name",
-            f"{text!r} cannot be a template name",
+            f"invalid.{what}-name",
+            f"{text!r} cannot be a {what} name",
             "use up to 48 of a-z, 0-9, '-', starting with a letter",
         )
     return text

@@ -27,6 +27,7 @@ class Paths:
         self.specs = self._at("etc/jailctl/jails.d")
         self.templates = self._at("etc/jailctl/templates")
         self.keys = self._at("etc/jailctl/keys")
+        self.plans = self._at("etc/jailctl/plans.d")
 
         self.var = self._at("var/lib/jailctl")
         self.images = self._at("var/lib/jailctl/images")
@@ -82,6 +83,10 @@ class Paths:
 
     def spec(self, name: str) -> str:
         return f"{self.specs}/{name}.toml"
+
+    def plan(self, name: str) -> str:
+        """A plan that jails refer to (spec/plan.py); `name` comes from names.plan_name()."""
+        return f"{self.plans}/{name}.toml"
 
     def key_file(self, name: str) -> str:
         return f"{self.keys}/{name}"

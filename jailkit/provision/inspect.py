@@ -73,7 +73,7 @@ def for_remove(paths: Paths, config: Config, row: Row | None, name: str) -> Fact
 def _managed(row: Row | None, spec: JailSpec | None = None) -> Managed | None:
     if row is None:
         return None
-    applied = spec is None or row.spec == spec.model_dump()
+    applied = spec is None or row.spec == spec.data()
     return Managed(
         row.uid, row.gid, row.phase, row.existing, row.home, row.old_shell, row.was_member, applied, row.level
     )
@@ -86,7 +86,7 @@ def _spec(paths: Paths, name: str) -> tuple[dict[str, object] | None, bool]:
         if error.code == "missing.spec":
             return None, False
         raise
-    return spec.model_dump(), marked
+    return spec.data(), marked
 
 
 def _account(entry: accounts.Entry, foreign: bool, look: Lookup = LIVE) -> Account:

@@ -23,6 +23,7 @@ def modes(paths: Paths) -> dict[str, int]:
         paths.etc: 0o755,
         paths.specs: 0o700,
         paths.templates: 0o755,
+        paths.plans: 0o755,
         paths.keys: 0o755,
         paths.var: 0o755,
         paths.images: 0o711,

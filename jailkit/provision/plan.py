@@ -94,7 +94,7 @@ def plan_add(spec: JailSpec, template: TemplateSpec, config: Config, facts: Fact
 
 def _new(spec: JailSpec, level: str, facts: Facts, hashed: str | None) -> Plan:
     assert facts.home is not None
-    home, data = facts.home.path, spec.model_dump()
+    home, data = facts.home.path, spec.data()
     plan: list[Operation] = [Reserve(f"{spec.user} is new", home=home, spec=data, level=level)]
     plan += _image(spec, facts)
     plan.append(JailFiles(f"the jail is made from template {spec.template}", spec=data))
@@ -118,7 +118,7 @@ def _take(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
             "an existing account keeps its password",
             f"leave --password-stdin out; passwd {spec.user}",
         )
-    data = spec.model_dump()
+    data = spec.data()
     reserve = Reserve(
         f"the account {spec.user} exists", home=account.home, existing=True, uid=account.uid, gid=account.gid,
         old_shell=account.shell, was_member=account.member, spec=data,
@@ -151,7 +151,7 @@ def _mend(spec: JailSpec, template: TemplateSpec, facts: Facts, hashed: str | No
     assert facts.managed is not None
     if facts.spec is not None:
         _require_same(JailSpec.model_validate(facts.spec), spec, facts)
-    data = spec.model_dump()
+    data = spec.data()
     plan: list[Operation] = []
     warnings: list[str] = []
     if facts.files != "same":

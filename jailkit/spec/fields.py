@@ -109,6 +109,8 @@ UserName = Annotated[str, AfterValidator(_checked(names.user_name))]
 TemplateName = Annotated[
     str, AfterValidator(_checked(names.template_name)), _shown("^[a-z]([a-z0-9-]{0,46}[a-z0-9])?$")
 ]
+PlanName = Annotated[str, AfterValidator(_checked(names.plan_name)), _shown("^[a-z]([a-z0-9-]{0,46}[a-z0-9])?$")]
+ManifestName = Annotated[str, AfterValidator(_checked(names.manifest_name))]
 ImageReference = Annotated[str, AfterValidator(_checked(names.image_reference))]
 HostName = Annotated[str, AfterValidator(_checked(names.host_name))]
 PlainPath = Annotated[str, AfterValidator(plain_path), _shown("^/[A-Za-z0-9._@+/-]*$")]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from .fields import Home, HostName, ImageReference, Linger, Model, Network, Program, UserName
+from .fields import Home, HostName, ImageReference, Linger, ManifestName, Model, Network, PlanName, Program, UserName
+from .limits import Limits
 
 MARK = "# managed by jailctl"
 """First line of a spec file. `remove-user` touches only jails whose spec carries it."""
@@ -15,8 +18,29 @@ SETTABLE = ("template", "hostname", "shell", "home", "network", "linger")
 """Keys that ``--set KEY=VALUE`` takes."""
 
 
+def _message(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise ValueError("must be one printable line")
+    return text
+
+
+def _instant(text: str) -> str:
+    try:
+        parsed = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        raise ValueError(f"{text!r} must be a time in UTC, as 2027-01-31T00:00:00Z") from None
+    if parsed.strftime("%Y-%m-%dT%H:%M:%SZ") != text:
+        raise ValueError(f"{text!r} must be a time in UTC, as 2027-01-31T00:00:00Z")
+    return text
+
+
+Message = Annotated[str, Field(max_length=200), AfterValidator(_message)]
+Instant = Annotated[str, AfterValidator(_instant)]
+
+
 class JailSpec(Model):
-    """What one jail should be. A field that is left out (None) is the template's, or follows from the user's name.
+    """What one jail should be. A field that is left out (None) is the plan's, else the template's, or follows from the
+    user's name.
 
     keys: public keys, each ``TYPE BASE64 [COMMENT]`` as provision/keys.py returns them. existing: the account was there
     before jailkit, which gives it back when the jail is removed.
@@ -26,6 +50,7 @@ class JailSpec(Model):
     template: ImageReference = Field(
         default="shell", description="the template that the jail is made from, or TEMPLATE:TAG for another image of it"
     )
+    plan: PlanName | None = Field(default=None, description="the plan whose limits and settings it has")
     hostname: HostName | None = Field(
         default=None, description="host name inside the jail; default: from the user's name"
     )
@@ -36,6 +61,13 @@ class JailSpec(Model):
     existing: bool = Field(default=False, description="the account was there before jailkit")
     keys: list[str] = Field(default_factory=list, description="public keys that may log in")
 
+    limits: Limits = Field(default_factory=Limits, description="limits of its own, over those of plan and template")
+    suspended: Message | None = Field(
+        default=None, description="nobody may log in; what the user is told; left out: not suspended"
+    )
+    expires: Instant | None = Field(default=None, description="when logins end, as 2027-01-31T00:00:00Z")
+    manifest: ManifestName | None = Field(default=None, description="the manifest that it comes from")
+
     @field_validator("keys")
     @classmethod
     def _keys(cls, items: list[str]) -> list[str]:
@@ -43,6 +75,10 @@ class JailSpec(Model):
             if not item.isprintable() or len(item) > 16384 or not item.strip():
                 raise ValueError("a key must be one printable line of up to 16384 characters")
         return items
+
+    def data(self) -> dict[str, Any]:
+        """What differs from the defaults, as plain data; JailSpec.model_validate() reads it back."""
+        return {"user": self.user, "template": self.template, **self.model_dump(exclude_defaults=True)}
 
     @property
     def host_name(self) -> str:

@@ -24,6 +24,7 @@ from .fields import (
     plain_path,
     size_bytes,
 )
+from .limits import Limits
 from .source import CopySource, DebianSource, RunStep, TarSource
 
 _PATTERN = re.compile(r"/etc(/[A-Za-z0-9._@+*?-]+)+")
@@ -107,6 +108,7 @@ class TemplateFile(Model):
         default="/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games", description="PATH at login"
     )
     sftp: Program = Field(default="/usr/lib/openssh/sftp-server", description="sftp server inside the jail")
+    limits: Limits = Field(default_factory=Limits, description="what a jail may use, where nothing nearer says so")
     image: ImageSpec = Field(default_factory=ImageSpec, description="what the root holds")
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ def spec_text(spec: JailSpec, old: str = "") -> str:
         document = tomlkit.parse(old)
     except TOMLKitError:
         document = tomlkit.document()
-    values = {"user": spec.user, "template": spec.template, **spec.model_dump(exclude_defaults=True)}
+    values = spec.data()
     have = document.unwrap()
     for key in [key for key in document if key not in values]:
         del document[key]
