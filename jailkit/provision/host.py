@@ -30,9 +30,13 @@ from .state import OpenPlan, Row, State
 
 @dataclass(frozen=True)
 class _Add:
+    """change: a jail that is there becomes what the spec says; force: see Host.plan."""
+
     spec: JailSpec
     password: str | None
     hashed: str | None
+    change: bool = False
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,11 +109,23 @@ class Host:
 
         An empty plan: it is true already. Raise ``conflict.differs`` for a jail that is another one; the refusals of
         refuse.py; ``invalid.key*``, ``invalid.password``, ``missing.template``, ``invalid.template``."""
-        spec = _with_keys(spec, keys)
-        hashed = None
-        if password is not None:
-            hashed = passwords.hash_password(password)
-        request = _Add(spec, password, hashed)
+        hashed = passwords.hash_password(password) if password is not None else None
+        return self._plan(_Add(_with_keys(spec, keys), password, hashed))
+
+    def plan(
+        self, spec: JailSpec, keys: Sequence[str] = (), password: str | None = None, force: bool = False
+    ) -> Plan:
+        """What brings this host to ``spec``, a new jail or a change of the one that is there; reads only. Also what has
+        drifted from it on the disk is put right. An empty plan: it is so already.
+
+        keys: lines of public keys, added to the spec's own. password: the one to log in with from now on. force: drop
+        what was edited in the spec file and never applied. Raise as :meth:`plan_add`, but ``conflict.edited`` in place
+        of ``conflict.differs``; ``conflict.unchangeable``, ``conflict.level``."""
+        hashed = passwords.hash_password(password) if password is not None else None
+        return self._plan(_Add(_with_keys(spec, keys), password, hashed, True, force))
+
+    def _plan(self, request: _Add) -> Plan:
+        spec = request.spec
         opened = self._opened(spec.user)
         if opened is None:
             try:
@@ -139,7 +155,10 @@ class Host:
         template, image = resolve.template(self.paths, spec.template)
         row = self._row(spec.user)
         facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password)
-        made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
+        if request.change:
+            made = plan.plan_change(spec, template.spec, self.config, facts, request.hashed, request.force)
+        else:
+            made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
         return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
 
     @staticmethod
