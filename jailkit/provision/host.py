@@ -20,7 +20,7 @@ from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
 from . import archive as archives
-from . import files, inspect, keys, layout, passwords, plan, refuse, resolve
+from . import files, inspect, keys, layout, passwords, plan, refuse, resolve, suspension
 from .apply import Applier, Boundary, Progress, past_return
 from .info import JailInfo, info
 from .lock import locked
@@ -30,9 +30,13 @@ from .state import OpenPlan, Row, State
 
 @dataclass(frozen=True)
 class _Add:
+    """change: a jail that is there becomes what the spec says; force: see Host.plan."""
+
     spec: JailSpec
     password: str | None
     hashed: str | None
+    change: bool = False
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,11 +109,23 @@ class Host:
 
         An empty plan: it is true already. Raise ``conflict.differs`` for a jail that is another one; the refusals of
         refuse.py; ``invalid.key*``, ``invalid.password``, ``missing.template``, ``invalid.template``."""
-        spec = _with_keys(spec, keys)
-        hashed = None
-        if password is not None:
-            hashed = passwords.hash_password(password)
-        request = _Add(spec, password, hashed)
+        hashed = passwords.hash_password(password) if password is not None else None
+        return self._plan(_Add(_with_keys(spec, keys), password, hashed))
+
+    def plan(
+        self, spec: JailSpec, keys: Sequence[str] = (), password: str | None = None, force: bool = False
+    ) -> Plan:
+        """What brings this host to ``spec``, a new jail or a change of the one that is there; reads only. Also what has
+        drifted from it on the disk is put right. An empty plan: it is so already.
+
+        keys: lines of public keys, added to the spec's own. password: the one to log in with from now on. force: drop
+        what was edited in the spec file and never applied. Raise as :meth:`plan_add`, but ``conflict.edited`` in place
+        of ``conflict.differs``; ``conflict.unchangeable``, ``conflict.level``."""
+        hashed = passwords.hash_password(password) if password is not None else None
+        return self._plan(_Add(_with_keys(spec, keys), password, hashed, True, force))
+
+    def _plan(self, request: _Add) -> Plan:
+        spec = request.spec
         opened = self._opened(spec.user)
         if opened is None:
             try:
@@ -135,11 +151,23 @@ class Host:
         return self._judged_remove(name, request)
 
     def _judged_add(self, request: _Add) -> Plan:
+        try:
+            return self._judged_whole(request)
+        except JailkitError as error:
+            made = suspension.plan(self.paths, self._row(request.spec.user), request.spec, error)
+            if made is None or not request.change:
+                raise
+        return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
+
+    def _judged_whole(self, request: _Add) -> Plan:
         spec = request.spec
         template, image = resolve.template(self.paths, spec.template)
         row = self._row(spec.user)
         facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password)
-        made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
+        if request.change:
+            made = plan.plan_change(spec, template.spec, self.config, facts, request.hashed, request.force)
+        else:
+            made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
         return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
 
     @staticmethod
@@ -242,6 +270,24 @@ class Host:
         return done
 
     # -- looking
+
+    def declared(self, name: str) -> JailSpec:
+        """What the jail of ``name`` is to be: its spec file; where that is gone, what was applied. Raise
+        ``missing.jail``, ``invalid.spec``, ``unsafe.path``."""
+        applied = self.applied(name)
+        try:
+            return load.jail_spec(self.paths, name)[0]
+        except JailkitError as error:
+            if error.code != "missing.spec":
+                raise
+        return applied
+
+    def applied(self, name: str) -> JailSpec:
+        """The spec that was applied last. Raise ``missing.jail``."""
+        row = self._row(user_name(name))
+        if row is None:
+            raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
+        return JailSpec.model_validate(row.spec)
 
     def list(self) -> list[JailInfo]:
         """All jails, by name."""

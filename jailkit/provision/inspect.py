@@ -9,6 +9,7 @@ import stat
 from ..errors import JailkitError
 from ..image import store
 from ..image.template import Template
+from ..jail import runtime
 from ..kernel import proc
 from ..kernel.beneath import require_root_owned_chain
 from ..paths import CHROOT_GROUP, Paths
@@ -47,6 +48,8 @@ def for_add(
         files=_files(paths, row, spec, template, image, look),
         keys=_keys(paths, spec),
         shell=template.spec.level == "chroot" or _shell(paths, template, spec, image),
+        suspended=resolve.suspended(paths, name) if row is not None else None,
+        running=row is not None and runtime.running(paths, row.uid) is not None,
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
@@ -70,12 +73,28 @@ def for_remove(paths: Paths, config: Config, row: Row | None, name: str) -> Fact
     )
 
 
+def for_suspension(paths: Paths, row: Row, want: JailSpec) -> Facts:
+    """The little that a suspension needs. A spec file that cannot be read counts as none."""
+    try:
+        have, marked = _spec(paths, row.name)
+    except JailkitError:
+        have, marked = None, False
+    return Facts(
+        row.name,
+        managed=_managed(row, want),
+        spec=have,
+        marked=marked,
+        suspended=resolve.suspended(paths, row.name),
+        running=runtime.running(paths, row.uid) is not None,
+    )
+
+
 def _managed(row: Row | None, spec: JailSpec | None = None) -> Managed | None:
     if row is None:
         return None
     applied = spec is None or row.spec == spec.data()
     return Managed(
-        row.uid, row.gid, row.phase, row.existing, row.home, row.old_shell, row.was_member, applied, row.level
+        row.uid, row.gid, row.phase, row.existing, row.home, row.old_shell, row.was_member, applied, row.level, row.spec
     )
 
 

@@ -20,6 +20,12 @@ from .state import Row
 
 SETTING_UP = "being set up"
 REMOVING = "being removed"
+MOVING = "being moved"
+UNDER_WAY = (SETTING_UP, REMOVING, MOVING)
+SUSPENDED = "suspended: "
+"""In the recipe of a jail that nobody may log in to, before what the user is told."""
+NOTICE = "suspended"
+"""File of the jail, with what the user is told: the hook looks for it before all else."""
 _RELAY = "nameserver 127.0.0.1"
 _FROM_ELSEWHERE = ("import", "commit", "tag")
 
@@ -65,6 +71,11 @@ def recipe(spec: JailSpec, template: Template, ids: tuple[int, int, int], home: 
         services=list(default.services), path=default.path, sftp=default.sftp, binds=list(default.binds),
         files=[], tmp_bytes=default.tmp_bytes, disabled="",
     )  # fmt: skip
+
+
+def suspension(spec: JailSpec) -> str:
+    """What the recipe of a finished jail says in ``disabled``."""
+    return "" if spec.suspended is None else f"{SUSPENDED}{spec.suspended}"
 
 
 def jail_files(template: Template, made: Recipe, gecos: str, group: str, resolv_conf: str) -> dict[str, bytes]:
@@ -136,6 +147,34 @@ def write(paths: Paths, made: Recipe, content: dict[str, bytes], sync: bool = Tr
         disk.sync_names(top)
 
 
+def write_notice(paths: Paths, name: str, message: str | None, sync: bool = True) -> None:
+    """What the hook shows to a user whose jail is suspended; None: it is not, and the hook goes on."""
+    path = f"{paths.jail(name)}/{NOTICE}"
+    if message is not None:
+        files.write(path, f"{message}\n".encode(), 0o644, sync)
+    elif os.path.lexists(path):
+        files.remove(path)
+
+
+def suspended(paths: Paths, name: str) -> str | None:
+    """What the user is told of a suspended jail; None: it is not suspended; "" where recipe and hook disagree."""
+    told, reason = files.read(f"{paths.jail(name)}/{NOTICE}"), disabled(paths, name)
+    if told is None and not reason.startswith(SUSPENDED):
+        return None
+    message = reason.removeprefix(SUSPENDED)
+    return message if reason.startswith(SUSPENDED) and told == f"{message}\n".encode() else ""
+
+
+def suspend(paths: Paths, name: str, message: str | None) -> None:
+    """Let nobody log in and have it said why, or (None) let the user in again. Each is one file of two; either alone
+    refuses."""
+    if message is not None:
+        write_notice(paths, name, message)
+    disable(paths, name, "" if message is None else f"{SUSPENDED}{message}")
+    if message is None:
+        write_notice(paths, name, None)
+
+
 def _mode(paths: Paths, name: str) -> str:
     try:
         return recipes.load(paths, name).mode
@@ -169,6 +208,14 @@ def disable(paths: Paths, name: str, reason: str) -> None:
     if made.disabled != reason:
         recipes.save(paths, made.but(disabled=reason))
         disk.sync_names(paths.jail(name))
+
+
+def kept_reason(paths: Paths, name: str, spec: JailSpec) -> str:
+    """What a recipe that is written anew says in ``disabled``: as before; where there is none, what ``spec`` says."""
+    try:
+        return recipes.load(paths, name).disabled
+    except JailkitError:
+        return suspension(spec)
 
 
 def disabled(paths: Paths, name: str) -> str:
