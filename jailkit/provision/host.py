@@ -20,7 +20,7 @@ from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
 from . import archive as archives
-from . import files, inspect, keys, layout, passwords, plan, refuse, resolve
+from . import files, inspect, keys, layout, passwords, plan, refuse, resolve, suspension
 from .apply import Applier, Boundary, Progress, past_return
 from .info import JailInfo, info
 from .lock import locked
@@ -151,6 +151,15 @@ class Host:
         return self._judged_remove(name, request)
 
     def _judged_add(self, request: _Add) -> Plan:
+        try:
+            return self._judged_whole(request)
+        except JailkitError as error:
+            made = suspension.plan(self.paths, self._row(request.spec.user), request.spec, error)
+            if made is None or not request.change:
+                raise
+        return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
+
+    def _judged_whole(self, request: _Add) -> Plan:
         spec = request.spec
         template, image = resolve.template(self.paths, spec.template)
         row = self._row(spec.user)
@@ -261,6 +270,24 @@ class Host:
         return done
 
     # -- looking
+
+    def declared(self, name: str) -> JailSpec:
+        """What the jail of ``name`` is to be: its spec file; where that is gone, what was applied. Raise
+        ``missing.jail``, ``invalid.spec``, ``unsafe.path``."""
+        applied = self.applied(name)
+        try:
+            return load.jail_spec(self.paths, name)[0]
+        except JailkitError as error:
+            if error.code != "missing.spec":
+                raise
+        return applied
+
+    def applied(self, name: str) -> JailSpec:
+        """The spec that was applied last. Raise ``missing.jail``."""
+        row = self._row(user_name(name))
+        if row is None:
+            raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
+        return JailSpec.model_validate(row.spec)
 
     def list(self) -> list[JailInfo]:
         """All jails, by name."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import JailkitError
+from ..names import template_name
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jails (
@@ -174,6 +175,20 @@ class State:
     def all(self) -> list[Row]:
         with self._errors():
             return [_row(found) for found in self._db.execute(f"SELECT {_COLUMNS} FROM jails ORDER BY name")]
+
+    def names(self, plan: str | None = None, template: str | None = None) -> list[str]:
+        """Names of all jails, or of those with this plan and of this template (any tag of it), sorted. Raise
+        ``invalid.template-name``."""
+        query = "SELECT name FROM jails WHERE 1"
+        values: list[str] = []
+        if plan is not None:
+            query += " AND json_extract(spec, '$.plan') = ?"
+            values.append(plan)
+        if template is not None:
+            query += " AND (json_extract(spec, '$.template') || ':') GLOB ?"
+            values.append(f"{template_name(template)}:*")  # of a name that has none of GLOB's signs
+        with self._errors():
+            return [str(name) for (name,) in self._db.execute(f"{query} ORDER BY name", values)]
 
     def templates(self) -> dict[str, int]:
         """How many jails there are of each template (of each tag)."""

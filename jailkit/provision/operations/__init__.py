@@ -19,11 +19,13 @@ from .reserve import Reserve
 from .spec_file import RemoveSpec, WriteSpec
 from .spool import CleanSpool
 from .stop import RequireUnmounted, StopJail
+from .suspend import Suspend
 
 __all__ = [
     "BuildImage", "CleanSpool", "Confine", "CreateAccount", "Disable", "Enable", "Forget", "GiveBack", "JailFiles",
     "KeepHome", "KeyFile", "MakeHome", "Operation", "RemoveAccount", "RemoveHome", "RemoveJailFiles", "RemoveKeys",
-    "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "StopJail", "WriteArchive", "WriteSpec", "from_data",
+    "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "StopJail", "Suspend", "WriteArchive", "WriteSpec",
+    "from_data",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {
@@ -31,7 +33,7 @@ _KINDS: dict[str, type[Operation]] = {
     for kind in (
         BuildImage, CleanSpool, Confine, CreateAccount, Disable, Enable, Forget, GiveBack, JailFiles, KeepHome, KeyFile,
         MakeHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RequireUnmounted, Reserve,
-        SetPassword, StopJail, WriteArchive, WriteSpec,
+        SetPassword, StopJail, Suspend, WriteArchive, WriteSpec,
     )
 }  # fmt: skip
 
