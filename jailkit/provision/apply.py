@@ -25,7 +25,7 @@ Boundary = Callable[[int, str], None]
 """Called at each boundary, for crash tests: number of the step from 0, and "doing" (marked, not begun), "applied"
 (done, not marked), "done", "undoing", "undone", or a name that the operation has for a point within itself."""
 
-_UNDONE = {"add": None, "mend": "present", "remove": "present"}
+_UNDONE = {"add": None, "mend": "present", "change": "present", "remove": "present"}
 
 
 def _nothing(*_: object) -> None:

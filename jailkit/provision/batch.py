@@ -97,12 +97,15 @@ class Batch:
         names = [task.name for task in chunk]
         if any(task.prepare for task in chunk):
             there = self._state.rows(names)
-            list(pool.map(lambda task: task.prepare and task.prepare(task.name in there), chunk))
+            for task, error in zip(chunk, pool.map(lambda task: _prepared(task, task.name in there), chunk), strict=True):
+                if error is not None:
+                    found[task.name] = "failed", None, error
         apart: list[Task] = []
         with lock.all_locked(self._paths, names) as free:
             opened = set(self._state.open_names())
-            plain = [task for task in chunk if task.name in free and task.name not in opened]
-            apart = [task for task in chunk if task.name not in free or task.name in opened]
+            left = [task for task in chunk if task.name not in found]
+            plain = [task for task in left if task.name in free and task.name not in opened]
+            apart = [task for task in left if task.name not in free or task.name in opened]
             view = View(self._state.rows(names))
             plans: dict[str, Plan] = {}
             for task in plain:
@@ -176,6 +179,15 @@ class Batch:
 
 
 _Found = tuple[Outcome, Plan | None, JailkitError | None]
+
+
+def _prepared(task: Task, there: bool) -> JailkitError | None:
+    try:
+        if task.prepare is not None:
+            task.prepare(there)
+    except Exception as error:  # noqa: BLE001  # as below
+        return failure(error)
+    return None
 
 
 def _alone(task: Task) -> _Found:

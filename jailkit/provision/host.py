@@ -34,9 +34,13 @@ from .view import View
 
 @dataclass(frozen=True)
 class _Add:
+    """change: a jail that is there becomes what the spec says; force: see Host.plan."""
+
     spec: JailSpec
     password: str | None
     hashed: str | None
+    change: bool = False
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,21 @@ class Host:
 
         An empty plan: it is true already. Raise ``conflict.differs`` for a jail that is another one; the refusals of
         refuse.py; ``invalid.key*``, ``invalid.password``, ``missing.template``, ``invalid.template``."""
-        spec = _with_keys(spec, keys)
-        hashed = None
-        if password is not None:
-            hashed = passwords.hash_password(password)
-        request = _Add(spec, password, hashed)
+        hashed = passwords.hash_password(password) if password is not None else None
+        return self._plan(_Add(_with_keys(spec, keys), password, hashed))
+
+    def plan(self, spec: JailSpec, keys: Sequence[str] = (), password: str | None = None, force: bool = False) -> Plan:
+        """What brings this host to ``spec``, a new jail or a change of the one that is there; reads only. Also what has
+        drifted from it on the disk is put right. An empty plan: it is so already.
+
+        keys: lines of public keys, added to the spec's own. password: the one to log in with from now on. force: drop
+        what was edited in the spec file and never applied. Raise as :meth:`plan_add`, but ``conflict.edited`` in place
+        of ``conflict.differs``; ``conflict.unchangeable``, ``conflict.level``."""
+        hashed = passwords.hash_password(password) if password is not None else None
+        return self._plan(_Add(_with_keys(spec, keys), password, hashed, True, force))
+
+    def _plan(self, request: _Add) -> Plan:
+        spec = request.spec
         opened = self._opened(spec.user)
         if opened is None:
             try:
@@ -144,7 +158,10 @@ class Host:
         row = view.rows.get(spec.user) if view else self._row(spec.user)
         look = view.look if view else LIVE
         facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look)
-        made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
+        if request.change:
+            made = plan.plan_change(spec, template.spec, self.config, facts, request.hashed, request.force)
+        else:
+            made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
         return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
 
     @staticmethod
@@ -219,14 +236,14 @@ class Host:
 
     def add_many(
         self, requests: Iterable[tuple[JailSpec, str | None]], jobs: int = 2, progress: BatchProgress | None = None,
-        stop: Stop | None = None,
+        stop: Stop | None = None, force: bool = False,
     ) -> Iterator[Result]:  # fmt: skip
-        """Bring this host to many specs (each with a password, or None), as :meth:`plan_add` and :meth:`apply` would
-        one by one, some hundreds at a time; see batch.py. requests: read as they are needed. jobs: how many things are
+        """Bring this host to many specs (each with a password, or None), as :meth:`plan` and :meth:`apply` would one by
+        one, some hundreds at a time; see batch.py. requests: read as they are needed. jobs: how many things are
         done at once. progress, stop: see batch.Progress; asked between chunks.
 
         A jail that fails stops no other: its result holds the error. Raise ``denied.root``, ``io.state``."""
-        tasks = (self._add_task(spec, password) for spec, password in requests)
+        tasks = (self._add_task(spec, password, force) for spec, password in requests)
         return batch.Batch(self.paths, self.config, self.state, jobs, progress, stop).run(tasks, batch.length(requests))
 
     def remove_many(
@@ -237,7 +254,7 @@ class Host:
         tasks = (self._remove_task(name, keep_home, archive(name) if archive else None) for name in names)
         return batch.Batch(self.paths, self.config, self.state, jobs, progress, stop).run(tasks, batch.length(names))
 
-    def _add_task(self, spec: JailSpec, password: str | None) -> Task:
+    def _add_task(self, spec: JailSpec, password: str | None, force: bool) -> Task:
         hashed: list[str] = []
 
         def prepare(there: bool) -> None:
@@ -246,10 +263,10 @@ class Host:
                 hashed.append(passwords.hash_password(password))
 
         def judge(view: View) -> Plan:
-            return self._judged_add(_Add(_with_keys(spec, ()), password, next(iter(hashed), None)), view)
+            return self._judged_add(_Add(_with_keys(spec, ()), password, next(iter(hashed), None), True, force), view)
 
         def alone() -> Plan:
-            plan = self.plan_add(spec, password=password)
+            plan = self.plan(spec, password=password, force=force)
             self.apply(plan)
             return plan
 
