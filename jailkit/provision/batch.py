@@ -97,7 +97,8 @@ class Batch:
         names = [task.name for task in chunk]
         if any(task.prepare for task in chunk):
             there = self._state.rows(names)
-            for task, error in zip(chunk, pool.map(lambda task: _prepared(task, task.name in there), chunk), strict=True):
+            errors = pool.map(lambda task: _prepared(task, task.name in there), chunk)
+            for task, error in zip(chunk, errors, strict=True):
                 if error is not None:
                     found[task.name] = "failed", None, error
         apart: list[Task] = []
