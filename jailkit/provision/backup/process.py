@@ -25,6 +25,7 @@ from ...jail import runtime
 from ...jail.recipe import RANGE
 from ...kernel import mount
 from ...paths import Paths
+from .. import layout
 from ..state import Row
 from . import entry, fill, marks, pack, parse, read, tarout
 
@@ -33,7 +34,7 @@ _READS = frozenset({_DAC_READ_SEARCH})
 _FILLS = frozenset({_CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID})
 _SHUT = mount.NOSUID | mount.NODEV | mount.NOEXEC
 _MEMORY = 4 << 30
-_DEPTH = 65536
+_DEPTH = 8192
 _SO_SNDBUFFORCE = 32
 _F_SETPIPE_SZ = 1031
 _BLOCK = 1 << 20
@@ -98,7 +99,7 @@ def _ends() -> Iterator[_Ends]:
 
 def _place(paths: Paths) -> str:
     """A directory of root's to mount on; who does so has a mount namespace of its own."""
-    runtime.directory(paths.run, 0o755)
+    layout.ensure(paths)
     runtime.directory(paths.mount_point, 0o700)
     return paths.mount_point
 
@@ -119,7 +120,8 @@ def _tenant(ends: _Ends, row: Row, parts: Parts, writes: bool) -> Terms:
     ends.own(*(tree for _, tree in trees))
 
     def stage(root: str) -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (_DEPTH, _DEPTH))  # one descriptor a level of the tree
+        with contextlib.suppress(ValueError):  # one descriptor a level of the tree; else what we have ourselves
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_DEPTH, _DEPTH))
         for name, tree in trees:
             os.mkdir(f"{root}/{name}", 0o755)
             mount.attach(tree, f"{root}/{name}")

@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ...errors import JailkitError
-from ...jail import freeze
+from ...jail import chroot, freeze, stage
 from ...jail import recipe as recipes
-from ...jail import stage
 from ...kernel.beneath import remove_tree
 from ...paths import Paths
 from .. import homes
@@ -50,31 +50,39 @@ def opened(paths: Paths, row: Row, home: str, layer: bool = True) -> Iterator[Pa
 
 
 @contextlib.contextmanager
-def taken(paths: Paths, row: Row, home: str, beside: str, live: bool) -> Iterator[tuple[Parts, str]]:
+def taken(
+    paths: Paths, row: Row, home: str, beside: str, live: bool, share: bool = True
+) -> Iterator[tuple[Parts, str]]:  # fmt: skip
     """What is to be read, and how it was taken (Manifest.taken). beside: directory for a copy, see :func:`beside`;
-    gone at the end. live: without holding the jail still."""
+    gone at the end. live: without holding the jail still. share: with such a copy, where the file system can."""
     with contextlib.ExitStack() as stack:
         how = "live"
         if not live:
             held = stack.enter_context(freeze.held(paths, row.uid, row.gid, row.name))
             how = held.how
         parts = stack.enter_context(opened(paths, row, home))
-        if how == "frozen" and (copy := _copied(paths, row, parts, beside, stack)) is not None:
+        if how == "frozen" and share and (copy := _copied(paths, row, parts, beside, stack)) is not None:
             held.thaw()
             parts, how = copy, "snapshot"
         yield parts, how
 
 
-def _copied(paths: Paths, row: Row, parts: Parts, place: str, stack: contextlib.ExitStack) -> Parts | None:
+def _copied(paths: Paths, row: Row, parts: Parts, path: str, stack: contextlib.ExitStack) -> Parts | None:
     """A copy that shares all blocks, or None where the file system cannot."""
     if not _shares(parts.home) or (parts.layer is not None and not _same(parts)):
         return None
-    stack.callback(remove, place)
-    made = stack.enter_context(fresh(place, row))
+    stack.callback(remove, path)
+    stack.enter_context(place(path, replace(row, level="namespaces")))
+    home, upper = _directory(f"{path}/home"), None
+    stack.callback(os.close, home)
+    if parts.layer is not None:
+        os.mkdir(f"{path}/layer", 0o700)
+        os.chown(f"{path}/layer", row.base, row.base)
+        upper = _directory(f"{path}/layer")
+        stack.callback(os.close, upper)
+    made = Parts(home, upper)
     found = process.fill_from_jail(paths, row, parts, row, made, Shape())
-    if found["cloned"] < found["bytes"]:
-        return None
-    return made if parts.layer is not None else Parts(made.home)
+    return made if found["cloned"] >= found["bytes"] else None
 
 
 def _same(parts: Parts) -> bool:
@@ -83,17 +91,25 @@ def _same(parts: Parts) -> bool:
 
 
 @contextlib.contextmanager
-def fresh(place: str, row: Row) -> Iterator[Parts]:
-    """New directories in ``place``, which is root's alone: ``home`` and ``layer``."""
-    with contextlib.ExitStack() as stack:
-        os.mkdir(place, 0o700)
-        fds = []
-        for name, owner in (("home", (row.uid, row.gid)), ("layer", (row.base, row.base))):
-            os.mkdir(f"{place}/{name}", 0o700)
-            os.chown(f"{place}/{name}", *owner)
-            fds.append(os.open(f"{place}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
-            stack.callback(os.close, fds[-1])
-        yield Parts(fds[0], fds[1])
+def place(path: str, row: Row) -> Iterator[int]:
+    """A new directory ``path``, root's alone, with a new home in it (what is hers of one, in a chroot jail): its
+    descriptor."""
+    os.mkdir(path, 0o700)
+    inner = f"{path}/home"
+    os.mkdir(inner, 0o700)
+    if row.level == "chroot":
+        inner = f"{inner}/{chroot.FILES}"
+        os.mkdir(inner, 0o700)
+    os.chown(inner, row.uid, row.gid)
+    fd = _directory(inner)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _directory(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _shares(fd: int) -> bool:

@@ -16,24 +16,26 @@ from .jail_files import JailFiles
 from .key_file import KeyFile, RemoveKeys
 from .password import SetPassword
 from .reserve import Reserve
+from .restore import DropOld, Hold, Release, Swap, Unpack
 from .spec_file import RemoveSpec, WriteSpec
 from .spool import CleanSpool
 from .stop import RequireUnmounted, StopJail
 from .suspend import Suspend
 
 __all__ = [
-    "BuildImage", "CleanSpool", "Confine", "CreateAccount", "Disable", "Enable", "Forget", "GiveBack", "JailFiles",
-    "KeepHome", "KeyFile", "MakeHome", "Operation", "RemoveAccount", "RemoveHome", "RemoveJailFiles", "RemoveKeys",
-    "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "StopJail", "Suspend", "WriteArchive", "WriteSpec",
-    "from_data",
+    "BuildImage", "CleanSpool", "Confine", "CreateAccount", "Disable", "DropOld", "Enable", "Forget", "GiveBack",
+    "Hold", "JailFiles", "KeepHome", "KeyFile", "MakeHome", "Operation", "Release", "RemoveAccount", "RemoveHome",
+    "RemoveJailFiles", "RemoveKeys", "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "StopJail",
+    "Suspend", "Swap", "Unpack", "WriteArchive", "WriteSpec", "from_data",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {
     kind.kind: kind
     for kind in (
-        BuildImage, CleanSpool, Confine, CreateAccount, Disable, Enable, Forget, GiveBack, JailFiles, KeepHome, KeyFile,
-        MakeHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RequireUnmounted, Reserve,
-        SetPassword, StopJail, Suspend, WriteArchive, WriteSpec,
+        BuildImage, CleanSpool, Confine, CreateAccount, Disable, DropOld, Enable, Forget, GiveBack, Hold,
+        JailFiles, KeepHome, KeyFile, MakeHome, Release, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys,
+        RemoveSpec, RequireUnmounted, Reserve, SetPassword, StopJail, Suspend, Swap, Unpack, WriteArchive,
+        WriteSpec,
     )
 }  # fmt: skip
 
