@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from ..host import Host, Plan
 
 
-def _row(host: Host, name: str) -> Row:
+def present(host: Host, name: str) -> Row:
+    """The row of a jail that is there and whole. Raise ``missing.jail``, ``interrupted.phase``."""
     row = host.row(name)
     if row is None:
         raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
@@ -63,7 +64,7 @@ class Backup:
     def judged(self, host: Host) -> Plan:
         from ..host import Plan
 
-        row = _row(host, user_name(self.name))
+        row = present(host, user_name(self.name))
         target.check(self.file)
         with snapshot.opened(host.paths, row, row.home):
             step = WriteArchive("it was asked for", home=row.home, file=self.file, whole=True, live=self.live)
@@ -106,7 +107,7 @@ class Restore:
                     "was": (made.uid, made.gid) if made else (0, 0)}  # fmt: skip
         layer = found.layer and not self.home_only
         if row is not None:
-            return self._into(host, _row(host, goal), found, layer, fill)
+            return self._into(host, present(host, goal), found, layer, fill)
         if made is None or self.home_only:
             raise JailkitError(
                 "missing.jail", f"there is no jail of {goal} whose home it could become", f"jailctl add-user {goal}"
@@ -172,7 +173,7 @@ class Clone:
     same_keys: bool = False
 
     def judged(self, host: Host) -> Plan:
-        source = _row(host, user_name(self.source))
+        source = present(host, user_name(self.source))
         spec = renamed(JailSpec.model_validate(source.spec), user_name(self.name))
         keys = [*(spec.keys if self.same_keys else []), *self.keys]
         spec = spec.model_copy(update={"keys": [], "suspended": None})

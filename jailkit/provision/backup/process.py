@@ -28,6 +28,7 @@ from ...paths import Paths
 from .. import layout
 from ..state import Row
 from . import entry, fill, marks, pack, parse, read, tarout
+from .judge import Shape
 
 _CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID = 0, 1, 2, 3, 4
 _READS = frozenset({_DAC_READ_SEARCH})
@@ -324,7 +325,7 @@ def parsed(paths: Paths, archive: int, limits: Limits, data: bool) -> Iterator[t
 
 
 def fill_from_archive(
-    paths: Paths, row: Row, parts: Parts, archive: int, limits: Limits, owner: fill.Owner, shape: fill.Shape
+    paths: Paths, row: Row, parts: Parts, archive: int, limits: Limits, owner: fill.Owner, shape: Shape
 ) -> dict[str, Any]:
     """Unpack the archive into the directories ``parts``, which are new. Return ``{"names", "files", "bytes",
     "dropped"}``. Raise ``unsafe.archive``, ``invalid.archive``, ``io.archive``, OSError."""
@@ -338,7 +339,7 @@ def fill_from_archive(
 
 
 def fill_from_jail(
-    paths: Paths, source: Row, source_parts: Parts, row: Row, parts: Parts, shape: fill.Shape
+    paths: Paths, source: Row, source_parts: Parts, row: Row, parts: Parts, shape: Shape
 ) -> dict[str, Any]:
     """Copy what is ``source``'s into the directories ``parts``, which are new; blocks are shared where the file system
     can. Return ``{"names", "files", "bytes", "cloned", "left_out"}``; raise as :func:`fill_from_archive`."""
@@ -382,7 +383,7 @@ def _send(own: tuple[int, int], layer: bool) -> int:
 
 
 def _filler(
-    paths: Paths, ends: _Ends, row: Row, parts: Parts, owner: fill.Owner, shape: fill.Shape, source: int, kind: str
+    paths: Paths, ends: _Ends, row: Row, parts: Parts, owner: fill.Owner, shape: Shape, source: int, kind: str
 ) -> tuple[Confined, int, socket.socket]:
     out, into = ends.pipe()
     ours, theirs = ends.pair()

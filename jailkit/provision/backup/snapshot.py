@@ -16,7 +16,7 @@ from ...paths import Paths
 from .. import homes
 from ..state import Row
 from . import process
-from .fill import Shape
+from .judge import Shape
 from .process import Parts
 
 _SHARES = ("btrfs", "xfs")
@@ -71,6 +71,7 @@ def _copied(paths: Paths, row: Row, parts: Parts, path: str, stack: contextlib.E
     """A copy that shares all blocks, or None where the file system cannot."""
     if not _shares(parts.home) or (parts.layer is not None and not _same(parts)):
         return None
+    remove(path)  # of a run that was killed
     stack.callback(remove, path)
     stack.enter_context(place(path, replace(row, level="namespaces")))
     home, upper = _directory(f"{path}/home"), None

@@ -13,8 +13,8 @@ from ...kernel.libc import call
 from ...paths import Paths
 from .. import homes, layers, resolve
 from ..backup import check, process, snapshot
-from ..backup.fill import Owner, Shape
-from ..backup.judge import HOME
+from ..backup.fill import Owner
+from ..backup.judge import HOME, Shape
 from ..lock import locked
 from ..state import Row
 from ..world import World
@@ -74,7 +74,8 @@ class Unpack(Operation):
                 raise JailkitError("conflict.archive-changed", f"{self.file} has changed meanwhile", "run it again")
             owner = Owner((self.was[0], self.was[1]), (row.uid, row.gid))
             shape = Shape(self.plain, self.strip, below(row))
-            return process.fill_from_archive(world.paths, row, parts, fd, check.room(os.path.dirname(self.home)), owner, shape)
+            limits = check.room(os.path.dirname(self.home))
+            return process.fill_from_archive(world.paths, row, parts, fd, limits, owner, shape)
 
     def _from_jail(self, world: World, row: Row, parts: process.Parts) -> dict[str, Any]:
         with locked(world.paths, self.source):
@@ -98,8 +99,8 @@ class Unpack(Operation):
 
 @dataclass(frozen=True)
 class Swap(Operation):
-    """The new home and layer take their places, each in one step (renameat2(2), RENAME_EXCHANGE); what was there is kept
-    where they were."""
+    """The new home and layer take their places, each in one step (renameat2(2), RENAME_EXCHANGE); what was there is
+    kept where they were."""
 
     home: str
     token: str
