@@ -129,7 +129,8 @@ def _attributes(info: tarfile.TarInfo) -> dict[str, bytes]:
 def main(limits: Limits, data: bool) -> int:
     """The confined process."""
     output = io.BufferedWriter(io.FileIO(1, "wb", closefd=False), 1 << 20)
-    status = tarball.guarded(lambda: Reader(_Hashed(io.FileIO(0, "rb", closefd=False), limits), output, limits, data).run())
+    source = io.FileIO(0, "rb", closefd=False)
+    status = tarball.guarded(lambda: Reader(_Hashed(source, limits), output, limits, data).run())
     if status:
         os._exit(status)  # what is in the buffer is of no use
     return 0
@@ -141,7 +142,7 @@ def warm_up() -> None:
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as made:
         info = tarfile.TarInfo("n\udce4me" + "x" * 300)
-        info.pax_headers["SCHILY.xattr.user.a"] = "\udcff"
+        info.pax_headers = {"SCHILY.xattr.user.a": "\udcff"}
         made.addfile(info)
     plain.seek(0)
     limits = Limits()
