@@ -52,6 +52,7 @@ class Judge:
         self._parent(made)
         self._kind(made)
         if made.kind == "directory" and self._found.get(name) == "directory":
+            self._clean(made)
             return made
         if name in self._found:
             raise unsafe(f"{shown(name)} is there twice, as a {self._found[name]} and as a {made.kind}")

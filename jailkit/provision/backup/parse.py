@@ -92,15 +92,16 @@ def _made(info: tarfile.TarInfo) -> Entry:
         raise Refused("kind")
     size = info.size if kind == "file" else 0
     parts = cast("list[tuple[int, int]] | None", info.sparse) if kind == "file" else None
+    # tarfile takes the unused places in an old GNU header for parts
+    segments = None if parts is None else [part for part in parts if part[1]]
     end = 0
-    for offset, length in parts or ():
+    for offset, length in segments or ():
         if length < 0 or offset < end or offset + length > size:
             raise Refused("damaged")
         end = offset + length
     if size < 0 or min(info.uid, info.gid) < 0:
         raise Refused("damaged")
     target = info.linkname if kind in ("link", "hard link") else ""
-    segments = None if parts is None else [part for part in parts if part[1]]
     return Entry(kind, info.name, info.mode & 0o7777, int(info.uid), int(info.gid), _mtime(info), size, target,
                  _attributes(info), segments)  # fmt: skip
 

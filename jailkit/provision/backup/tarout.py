@@ -105,8 +105,7 @@ def _sparse(info: tarfile.TarInfo, entry: Entry) -> bytes:
     numbers = [len(parts), *(number for part in parts for number in part)]
     table = "".join(f"{number}\n" for number in numbers).encode("ascii")
     table += bytes(-len(table) % 512)
-    directory, _, name = entry.name.rpartition("/")
-    info.name = f"{directory}/GNUSparseFile.0/{name}"
+    info.name = "GNUSparseFile.0/file"  # one that needs no header of its own: that would count after GNU.sparse.name
     info.size += len(table)
     info.pax_headers = {
         **info.pax_headers, "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": entry.name,
