@@ -17,7 +17,7 @@ needs to find its way: the row that holds the ids.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import JailkitError
@@ -47,6 +47,7 @@ from .operations import (
     RemoveSpec,
     RequireUnmounted,
     Reserve,
+    SetLimits,
     SetPassword,
     StopJail,
     WriteArchive,
@@ -84,12 +85,14 @@ def plan_add(spec: JailSpec, template: TemplateSpec, config: Config, facts: Fact
     ``conflict.differs`` for a jail that is there and is another one."""
     refuse.always(spec, template, config, facts)
     if facts.managed is not None:
-        return _mend(spec, template, facts, hashed)
-    if spec.existing:
+        made = _mend(spec, template, facts, hashed)
+    elif spec.existing:
         refuse.existing(spec, template, config, facts)
-        return _take(spec, facts, hashed)
-    refuse.new(spec, template, facts)
-    return _new(spec, template.level, facts, hashed)
+        made = _take(spec, facts, hashed)
+    else:
+        refuse.new(spec, template, facts)
+        made = _new(spec, template.level, facts, hashed)
+    return replace(made, warnings=(*made.warnings, *facts.weak)) if made.operations else made
 
 
 def _new(spec: JailSpec, level: str, facts: Facts, hashed: str | None) -> Plan:
@@ -97,7 +100,7 @@ def _new(spec: JailSpec, level: str, facts: Facts, hashed: str | None) -> Plan:
     home, data = facts.home.path, spec.data()
     plan: list[Operation] = [Reserve(f"{spec.user} is new", home=home, spec=data, level=level)]
     plan += _image(spec, facts)
-    plan.append(JailFiles(f"the jail is made from template {spec.template}", spec=data))
+    plan.append(JailFiles(f"the jail is made from template {facts.reference}", spec=data))
     plan += _keys(spec, facts)
     plan.append(CreateAccount(f"there is no account {spec.user}", home=home))
     plan.append(MakeHome(f"there is no {home}", home=home))
@@ -124,7 +127,7 @@ def _take(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
         old_shell=account.shell, was_member=account.member, spec=data,
     )  # fmt: skip
     plan: list[Operation] = [reserve, *_image(spec, facts)]
-    plan.append(JailFiles(f"the jail is made from template {spec.template}", spec=data))
+    plan.append(JailFiles(f"the jail is made from template {facts.reference}", spec=data))
     plan += _keys(spec, facts)
     plan.append(Confine("it is not confined", old_shell=account.shell, was_member=account.member))
     plan.append(WriteSpec("it says what this jail should be", spec=data))
@@ -141,7 +144,7 @@ def _keys(spec: JailSpec, facts: Facts) -> list[Operation]:
 
 
 def _image(spec: JailSpec, facts: Facts) -> list[Operation]:
-    return [] if facts.image else [BuildImage(f"template {spec.template} has no image", template=spec.template)]
+    return [] if facts.image else [BuildImage(f"template {facts.reference} has no image", template=facts.reference)]
 
 
 def _mend(spec: JailSpec, template: TemplateSpec, facts: Facts, hashed: str | None) -> Plan:
@@ -158,7 +161,8 @@ def _mend(spec: JailSpec, template: TemplateSpec, facts: Facts, hashed: str | No
         plan += _image(spec, facts)
         why = "they are missing" if facts.files == "missing" else "they differ from the spec"
         plan.append(JailFiles(why, spec=data, fresh=False))
-        warnings.append(f"it takes effect when the jail starts next: jailctl stop {spec.user}")
+        plan.append(SetLimits("what has changed may be a limit"))
+        warnings.append(f"all but limits takes effect when the jail starts next: jailctl stop {spec.user}")
     if facts.keys != "same":
         plan.append(KeyFile("it differs from the spec", keys=tuple(spec.keys), fresh=False))
     if facts.home is not None and not facts.home.kind and not facts.managed.existing:

@@ -170,17 +170,11 @@ class State:
         with self._errors():
             return [_row(found) for found in self._db.execute(f"SELECT {_COLUMNS} FROM jails ORDER BY name")]
 
-    def templates(self) -> dict[str, int]:
-        """How many jails there are of each template (of each tag)."""
-        query = "SELECT json_extract(spec, '$.template'), count(*) FROM jails GROUP BY 1"
+    def templates(self) -> list[tuple[str | None, str | None, str, int]]:
+        """How many jails there are by what their specs name: (template or tag, plan, level, how many)."""
+        named = "json_extract(spec, '$.template'), json_extract(spec, '$.plan'), level"
         with self._errors():
-            return {str(name): int(count) for name, count in self._db.execute(query)}
-
-    def levels(self, template: str) -> list[str]:
-        """The levels of the jails of a template (of a tag)."""
-        query = "SELECT DISTINCT level FROM jails WHERE json_extract(spec, '$.template') = ? ORDER BY level"
-        with self._errors():
-            return [str(level) for (level,) in self._db.execute(query, (template,))]
+            return list(self._db.execute(f"SELECT {named}, count(*) FROM jails GROUP BY 1, 2, 3"))
 
     def reserve(self, row: Row, choose: Any) -> Row:
         """Insert ``row`` with the ids that ``choose(highest uid given or 0, last base given or None)`` returns as (uid,

@@ -14,6 +14,7 @@ from .home import KeepHome, MakeHome, RemoveHome
 from .image import BuildImage
 from .jail_files import JailFiles
 from .key_file import KeyFile, RemoveKeys
+from .limits import SetLimits
 from .password import SetPassword
 from .reserve import Reserve
 from .spec_file import RemoveSpec, WriteSpec
@@ -23,7 +24,8 @@ from .stop import RequireUnmounted, StopJail
 __all__ = [
     "BuildImage", "CleanSpool", "Confine", "CreateAccount", "Disable", "Enable", "Forget", "GiveBack", "JailFiles",
     "KeepHome", "KeyFile", "MakeHome", "Operation", "RemoveAccount", "RemoveHome", "RemoveJailFiles", "RemoveKeys",
-    "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "StopJail", "WriteArchive", "WriteSpec", "from_data",
+    "RemoveSpec", "RequireUnmounted", "Reserve", "SetLimits", "SetPassword", "StopJail", "WriteArchive", "WriteSpec",
+    "from_data",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {
@@ -31,7 +33,7 @@ _KINDS: dict[str, type[Operation]] = {
     for kind in (
         BuildImage, CleanSpool, Confine, CreateAccount, Disable, Enable, Forget, GiveBack, JailFiles, KeepHome, KeyFile,
         MakeHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RequireUnmounted, Reserve,
-        SetPassword, StopJail, WriteArchive, WriteSpec,
+        SetLimits, SetPassword, StopJail, WriteArchive, WriteSpec,
     )
 }  # fmt: skip
 

@@ -25,7 +25,8 @@ class JailFiles(Operation):
 
     def apply(self, world: World) -> None:
         row = world.row()
-        spec = JailSpec.model_validate(self.spec)
+        spec = resolve.settled(world.paths, world.config, JailSpec.model_validate(self.spec))
+        assert spec.template is not None
         template, image = world.template(world.paths, spec.template)
         if image is None:
             raise JailkitError("missing.image", f"template {spec.template} has no image", "run this command again")
