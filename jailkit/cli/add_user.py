@@ -47,8 +47,11 @@ jailctl add-user alice                               after an edit of /etc/jailc
 @click.option("--password-stdin", is_flag=True, help="Read a password, one line, from standard input.")
 @click.option("--existing", is_flag=True, help="Take an account that is there; remove-user gives it back.")
 @click.option(
-    "--set", "pairs", metavar="KEY=VALUE", multiple=True, help="hostname, shell, home, network, linger or limits.NAME.
-    Repeatable."
+    "--set",
+    "pairs",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="hostname, shell, home, network, linger or limits.NAME. Repeatable.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the steps and why; change nothing.")
 def command(
