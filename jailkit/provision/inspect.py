@@ -9,13 +9,15 @@ import stat
 from ..errors import JailkitError
 from ..image import store
 from ..image.template import Template
+from ..jail import runtime
 from ..kernel import proc
 from ..kernel.beneath import require_root_owned_chain
 from ..paths import CHROOT_GROUP, Paths
 from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
-from . import accounts, files, ids, keys, mounts, passwords, resolve
+from ..spec.plan import PlanSpec
+from . import accounts, files, ids, keys, limits, mounts, passwords, resolve
 from .facts import Account, Facts, Home, Managed
 from .lookup import LIVE, Lookup
 from .operations.reserve import LOGIN_DEFS
@@ -31,22 +33,29 @@ def for_add(
     """What ``plan_add`` judges. template, image: see resolve.template. look: how accounts are looked at.
 
     Raise ``invalid.spec``, ``unsafe.*`` where a file of ours cannot be read."""
-    name = spec.user
+    name, asked, spec = spec.user, spec, resolve.settled(paths, config, spec)
     entry = look.find(name)
     have, marked = _spec(paths, name)
     home = row.home if row else entry.home if spec.existing and entry else resolve.home_of(spec, config)
+    plan = limits.plan_of(paths, spec)
+    bounds = limits.levels(template.spec, plan, spec)
     return Facts(
         name,
         account=_account(entry, row is None, look) if entry else None,
         group=entry is None and look.group_exists(name),
-        managed=_managed(row, spec),
+        managed=_managed(row, asked),
         spec=have,
         marked=marked,
         home=_home(home) if home.startswith("/") else Home(home, "other"),
         image=image,
         files=_files(paths, row, spec, template, image, look),
         keys=_keys(paths, spec),
-        shell=template.spec.level == "chroot" or _shell(paths, template, spec, image),
+        reference=spec.template or "",
+        shell=template.spec.level == "chroot" or _shell(paths, template, plan, spec, image),
+        suspended=resolve.suspended(paths, name) if row is not None else None,
+        running=row is not None and runtime.running(paths, row.uid) is not None,
+        unheld=tuple(limits.unheld(paths, bounds, template.spec.level, home)),
+        weak=tuple(limits.weak(bounds)),
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
@@ -54,13 +63,13 @@ def for_add(
     )
 
 
-def for_remove(paths: Paths, config: Config, row: Row | None, name: str) -> Facts:
+def for_remove(paths: Paths, config: Config, row: Row | None, name: str, look: Lookup = LIVE) -> Facts:
     """What ``plan_remove`` judges."""
-    entry = accounts.find(name)
+    entry = look.find(name)
     have, marked = _spec(paths, name)
     return Facts(
         name,
-        account=_account(entry, False) if entry else None,
+        account=_account(entry, False, look) if entry else None,
         managed=_managed(row),
         spec=have,
         marked=marked,
@@ -70,12 +79,28 @@ def for_remove(paths: Paths, config: Config, row: Row | None, name: str) -> Fact
     )
 
 
+def for_suspension(paths: Paths, row: Row, want: JailSpec) -> Facts:
+    """The little that a suspension needs. A spec file that cannot be read counts as none."""
+    try:
+        have, marked = _spec(paths, row.name)
+    except JailkitError:
+        have, marked = None, False
+    return Facts(
+        row.name,
+        managed=_managed(row, want),
+        spec=have,
+        marked=marked,
+        suspended=resolve.suspended(paths, row.name),
+        running=runtime.running(paths, row.uid) is not None,
+    )
+
+
 def _managed(row: Row | None, spec: JailSpec | None = None) -> Managed | None:
     if row is None:
         return None
     applied = spec is None or row.spec == spec.data()
     return Managed(
-        row.uid, row.gid, row.phase, row.existing, row.home, row.old_shell, row.was_member, applied, row.level
+        row.uid, row.gid, row.phase, row.existing, row.home, row.old_shell, row.was_member, applied, row.level, row.spec
     )
 
 
@@ -133,9 +158,7 @@ def _home(path: str) -> Home:
     return Home(path, kind, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), unsafe)
 
 
-def _files(
-    paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None, look: Lookup
-) -> str:
+def _files(paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None, look: Lookup) -> str:
     if row is None or row.phase != "present":
         return "missing"
     if tagged is None:
@@ -151,10 +174,10 @@ def _keys(paths: Paths, spec: JailSpec) -> str:
     return "same" if spec.keys and data == keys.file_text(spec.keys) else "differ"
 
 
-def _shell(paths: Paths, template: Template, spec: JailSpec, image: str | None) -> bool:
+def _shell(paths: Paths, template: Template, plan: PlanSpec | None, spec: JailSpec, image: str | None) -> bool:
     """Whether the login shell is a program that the jail will see: its path leads, links resolved, into a bind, or it
     is in the image. What is not built yet cannot be asked."""
-    shell = spec.shell or template.spec.shell
+    shell = limits.settings(template.spec, plan, spec)["shell"].value
     path = os.path.realpath(shell)
     if any(path.startswith(bind + "/") for bind in template.spec.binds):
         return os.path.isfile(path) and bool(os.stat(path).st_mode & 0o001)

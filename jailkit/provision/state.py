@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ CREATE TABLE IF NOT EXISTS steps (
 """
 _COLUMNS = "name, uid, gid, base, phase, existing, old_shell, was_member, home, image, spec, created, level"
 
-_TEMPLATE = "json_extract(spec, '$.template')"
+_TEMPLATE, _PLAN = "json_extract(spec, '$.template')", "json_extract(spec, '$.plan')"
 """Of the index as of the queries: SQLite takes an index on an expression where the two read the same."""
 
 
@@ -125,7 +125,7 @@ class State:
             # the highest is asked for at each addition
             db.execute("CREATE INDEX IF NOT EXISTS given_uid ON given (uid)")
             # and at each switch of a tag, the levels of its jails
-            db.execute(f"CREATE INDEX IF NOT EXISTS jails_template ON jails ({_TEMPLATE}, level)")
+            db.execute(f"CREATE INDEX IF NOT EXISTS jails_template ON jails ({_TEMPLATE}, {_PLAN}, level)")
 
     def close(self) -> None:
         self._db.close()
@@ -171,21 +171,32 @@ class State:
             found = self._db.execute(f"SELECT {_COLUMNS} FROM jails WHERE name = ?", (name,)).fetchone()
         return _row(found) if found else None
 
+    def rows(self, names: Sequence[str]) -> dict[str, Row]:
+        """Those of ``names`` (some hundreds) that there are."""
+        marks = ", ".join("?" * len(names))
+        with self._errors():
+            found = self._db.execute(f"SELECT {_COLUMNS} FROM jails WHERE name IN ({marks})", tuple(names)).fetchall()
+        return {row[0]: _row(row) for row in found}
+
     def all(self) -> list[Row]:
         with self._errors():
             return [_row(found) for found in self._db.execute(f"SELECT {_COLUMNS} FROM jails ORDER BY name")]
 
-    def templates(self) -> dict[str, int]:
-        """How many jails there are of each template (of each tag)."""
-        query = f"SELECT {_TEMPLATE}, count(*) FROM jails GROUP BY 1"
+    def names(self, plan: str | None = None) -> list[str]:
+        """Names of all jails, or of those with this plan, sorted."""
+        query = f"SELECT name FROM jails WHERE ?1 IS NULL OR {_PLAN} = ?1 ORDER BY name"
         with self._errors():
-            return {str(name): int(count) for name, count in self._db.execute(query)}
+            return [str(name) for (name,) in self._db.execute(query, (plan,))]
 
-    def levels(self, template: str) -> list[str]:
-        """The levels of the jails of a template (of a tag)."""
-        query = f"SELECT DISTINCT level FROM jails WHERE {_TEMPLATE} = ? ORDER BY level"
+    def named(self) -> list[tuple[str, str | None, str | None]]:
+        """Of all jails what their specs name: (name of the jail, template or tag, plan), by name."""
         with self._errors():
-            return [str(level) for (level,) in self._db.execute(query, (template,))]
+            return list(self._db.execute(f"SELECT name, {_TEMPLATE}, {_PLAN} FROM jails ORDER BY name"))
+
+    def templates(self) -> list[tuple[str | None, str | None, str, int]]:
+        """How many jails there are by what their specs name: (template or tag, plan, level, how many)."""
+        with self._errors():
+            return list(self._db.execute(f"SELECT {_TEMPLATE}, {_PLAN}, level, count(*) FROM jails GROUP BY 1, 2, 3"))
 
     def reserve(self, row: Row, choose: Any) -> Row:
         """Insert ``row`` with the ids that ``choose(highest uid given or 0, last base given or None)`` returns as (uid,
@@ -239,6 +250,13 @@ class State:
     def step(self, plan: int, number: int, state: str) -> None:
         with self._transaction() as db:
             db.execute("UPDATE steps SET state = ? WHERE plan = ? AND number = ?", (state, plan, number))
+
+    def mark(self, done: Iterable[tuple[int, int]], doing: Iterable[tuple[int, int, dict[str, Any]]]) -> None:
+        """Of many plans at once: steps (plan, number) that are done, and those that are begun, each with its note."""
+        with self._transaction() as db:
+            db.executemany("UPDATE steps SET state = 'done' WHERE plan = ? AND number = ?", list(done))
+            rows = [(json.dumps(note), plan, number) for plan, number, note in doing]
+            db.executemany("UPDATE steps SET state = 'doing', note = ? WHERE plan = ? AND number = ?", rows)
 
     def note(self, plan: int, number: int, note: dict[str, Any]) -> None:
         """Remember what a step is about to make (a random name, an inode), so that the next run knows its own."""

@@ -14,7 +14,10 @@ from .limits import Limits
 MARK = "# managed by jailctl"
 """First line of a spec file. `remove-user` touches only jails whose spec carries it."""
 
-SETTABLE = ("template", "hostname", "shell", "home", "network", "linger")
+SETTABLE = (
+    "template", "plan", "hostname", "shell", "home", "network", "linger",
+    *(f"limits.{name}" for name in Limits.model_fields),
+)  # fmt: skip
 """Keys that ``--set KEY=VALUE`` takes."""
 
 
@@ -47,8 +50,10 @@ class JailSpec(Model):
     """
 
     user: UserName = Field(description="the user, and the name of the jail")
-    template: ImageReference = Field(
-        default="shell", description="the template that the jail is made from, or TEMPLATE:TAG for another image of it"
+    template: ImageReference | None = Field(
+        default=None,
+        description="the template that the jail is made from, or TEMPLATE:TAG for another image of it; "
+        "default: the plan's, else the host's",
     )
     plan: PlanName | None = Field(default=None, description="the plan whose limits and settings it has")
     hostname: HostName | None = Field(
@@ -78,7 +83,7 @@ class JailSpec(Model):
 
     def data(self) -> dict[str, Any]:
         """What differs from the defaults, as plain data; JailSpec.model_validate() reads it back."""
-        return {"user": self.user, "template": self.template, **self.model_dump(exclude_defaults=True)}
+        return {"user": self.user, **self.model_dump(exclude_defaults=True)}
 
     @property
     def host_name(self) -> str:
@@ -87,20 +92,34 @@ class JailSpec(Model):
 
 
 def differences(have: JailSpec, want: JailSpec) -> list[tuple[str, str, str]]:
-    """Fields in which two specs differ: (field, what is, what is asked for), in the order of the model."""
+    """Fields in which two specs differ, as ``limits.memory`` where they are nested: (field, what is, what is asked
+    for), in the order of the model."""
+    return [(field, _shown(field, old), _shown(field, new)) for field, old, new in changes(have, want)]
+
+
+def changes(have: JailSpec, want: JailSpec) -> list[tuple[str, Any, Any]]:
+    """As :func:`differences`, with the values themselves."""
     rows = []
     for field in JailSpec.model_fields:
         old, new = getattr(have, field), getattr(want, field)
-        if old != new:
-            rows.append((field, _shown(old), _shown(new)))
+        if isinstance(old, Limits) and isinstance(new, Limits):
+            pairs = [(f"limits.{name}", getattr(old, name), getattr(new, name)) for name in Limits.model_fields]
+        else:
+            pairs = [(field, old, new)]
+        rows += [pair for pair in pairs if pair[1] != pair[2]]
     return rows
 
 
-def _shown(value: object) -> str:
+_NONE = ("plan", "suspended", "expires", "manifest")
+
+
+def _shown(field: str, value: object) -> str:
     if value is None:
-        return "(template's)"
+        return "(none)" if field in _NONE else "(plan's)" if field.startswith("limits.") else "(template's)"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list):
+    if isinstance(value, list) and field == "keys":
         return ", ".join(" ".join(str(item).split(" ")[2:]) or str(item)[-16:] for item in value) or "(none)"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "(no limit)"
     return str(value)
