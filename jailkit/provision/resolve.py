@@ -59,9 +59,7 @@ def home_of(spec: JailSpec, config: Config) -> str:
 
 
 def recipe(spec: JailSpec, template: Template, ids: tuple[int, int, int], home: str, world: str) -> Recipe:
-    """What the template says, and over it what the spec says. ids: uid, gid, base. world: of the image.
-
-    A jail file that is empty is not bound: the image's placeholder is as empty."""
+    """What the template says, and over it what the spec says. ids: uid, gid, base. world: of the image."""
     default = template.spec
     linger = default.linger if spec.linger is None else spec.linger
     return Recipe(
@@ -70,7 +68,7 @@ def recipe(spec: JailSpec, template: Template, ids: tuple[int, int, int], home: 
         connectors=list(default.connectors), shell=spec.shell or default.shell,
         network=spec.network or default.network, linger=linger_seconds(linger),
         services=list(default.services), path=default.path, sftp=default.sftp, binds=list(default.binds),
-        files=[], tmp_bytes=default.tmp_bytes, disabled=suspension(spec),
+        files={}, tmp_bytes=default.tmp_bytes, disabled=suspension(spec),
     )  # fmt: skip
 
 
@@ -108,26 +106,26 @@ def _plain(gecos: str) -> str:
 def wanted(
     paths: Paths, template: Template, spec: JailSpec, ids: tuple[int, int, int], home: str, image: str,
     look: Lookup = LIVE,
-) -> tuple[Recipe, dict[str, bytes]]:  # fmt: skip
-    """Recipe and files as they should be now; reads the account, its group's name (by ``look``) and resolv.conf(5)."""
+) -> Recipe:  # fmt: skip
+    """The recipe as it should be now; reads the account, its group's name (by ``look``) and resolv.conf(5). A jail file
+    that is empty is left out: the image's placeholder is as empty."""
     made = recipe(spec, template, ids, home, recipes.world(paths, image))
     account = look.find(spec.user)
     group = look.group_name(ids[1]) or spec.user
     text = _read_text("/etc/resolv.conf") if made.network == "host" or "dns" in made.connectors else ""
     content = jail_files(template, made, account.gecos if account else "", group, text)
-    made = made.but(files=sorted(name for name, data in content.items() if data))
-    return made, content
+    made.files = {name: data for name, data in content.items() if data}
+    return made
 
 
-def compare(paths: Paths, made: Recipe, content: dict[str, bytes]) -> str:
+def compare(paths: Paths, made: Recipe) -> str:
     """How what is on the disk stands to what is wanted: "missing", "same" or "differ"."""
     try:
         have = recipes.load(paths, made.user)
     except JailkitError as error:
         return "missing" if error.code == "missing.jail" else "differ"
-    etc = f"{paths.jail(made.user)}/etc"
     same = have == made and files.read(f"{paths.jail(made.user)}/{NOTICE}") == _notice(made)
-    return "same" if same and all(files.read(f"{etc}/{name}") == data for name, data in content.items()) else "differ"
+    return "same" if same else "differ"
 
 
 def _notice(made: Recipe) -> bytes | None:
@@ -136,17 +134,13 @@ def _notice(made: Recipe) -> bytes | None:
     return f"{text.removeprefix(SUSPENDED)}\n".encode() if text.startswith(SUSPENDED) else None
 
 
-def write(paths: Paths, made: Recipe, content: dict[str, bytes], sync: bool = True) -> None:
+def write(paths: Paths, made: Recipe, sync: bool = True) -> None:
     """Write the jail's own files, the recipe last. Each is replaced as a whole, so it may be done again. sync: see
     files.write."""
     top = paths.jail(made.user)
     files.directory(top, 0o755)
-    files.directory(f"{top}/etc", 0o755)
-    files.write(paths.uid_mark(made.uid), f"{made.user}\n".encode(), 0o644, sync)
-    for name, data in content.items():
-        files.write(f"{top}/etc/{name}", data, 0o644, sync)
-    for name in set(os.listdir(f"{top}/etc")) - set(content):
-        os.unlink(f"{top}/etc/{name}")
+    if not os.path.exists(paths.uid_mark(made.uid)):
+        files.write(paths.uid_mark(made.uid), b"", 0o644, sync)  # empty, it takes no block
     write_notice(paths, made, sync)
     if made.mode == "overlay" and _mode(paths, made.user) != "overlay":
         layers.make(paths, made.user, made.base)  # later, where it is missing, something is wrong: a start says so
@@ -178,13 +172,13 @@ def refresh(paths: Paths, row: Row) -> None:
     spec = JailSpec.model_validate(row.spec)
     have = recipes.load(paths, row.name)
     image = recipes.image(paths, have.but(template=spec.template))
-    made, content = wanted(paths, store.template(paths, image), spec, (row.uid, row.gid, row.base), row.home, image)
+    made = wanted(paths, store.template(paths, image), spec, (row.uid, row.gid, row.base), row.home, image)
     if made.level != row.level:
         raise JailkitError(
             "conflict.level", f"template {spec.template} is of level {made.level} now, the jail of {row.name} is not",
             f"give the template its level {row.level} back, or remove and add {row.name}",
         )  # fmt: skip
-    write(paths, made.but(disabled=have.disabled), content)
+    write(paths, made.but(disabled=have.disabled))
 
 
 def disable(paths: Paths, name: str, reason: str) -> None:
