@@ -163,8 +163,8 @@ def _files(paths: Paths, row: Row | None, spec: JailSpec, template: Template, ta
         return "missing"
     if tagged is None:
         return "missing"
-    made, content = resolve.wanted(paths, template, spec, (row.uid, row.gid, row.base), row.home, tagged, look)
-    return resolve.compare(paths, made, content)
+    made = resolve.wanted(paths, template, spec, (row.uid, row.gid, row.base), row.home, tagged, look)
+    return resolve.compare(paths, made)
 
 
 def _keys(paths: Paths, spec: JailSpec) -> str:

@@ -48,8 +48,8 @@ def _write(world: World, data: dict[str, Any], fresh: bool) -> None:
     if image is None:
         raise JailkitError("missing.image", f"template {spec.template} has no image", "run this command again")
     ids = (row.uid, row.gid, row.base)
-    made, content = resolve.wanted(world.paths, template, spec, ids, row.home, image, world.look)
+    made = resolve.wanted(world.paths, template, spec, ids, row.home, image, world.look)
     reason = resolve.SETTING_UP if fresh else resolve.kept_reason(world.paths, world.name, spec)
-    resolve.write(world.paths, made.but(disabled=reason), content, world.sync)
+    resolve.write(world.paths, made.but(disabled=reason), world.sync)
     world.point("written")
     world.state.update(world.name, image=image, spec=data)
