@@ -57,13 +57,13 @@ def for_add(
     )
 
 
-def for_remove(paths: Paths, config: Config, row: Row | None, name: str) -> Facts:
+def for_remove(paths: Paths, config: Config, row: Row | None, name: str, look: Lookup = LIVE) -> Facts:
     """What ``plan_remove`` judges."""
-    entry = accounts.find(name)
+    entry = look.find(name)
     have, marked = _spec(paths, name)
     return Facts(
         name,
-        account=_account(entry, False) if entry else None,
+        account=_account(entry, False, look) if entry else None,
         managed=_managed(row),
         spec=have,
         marked=marked,
@@ -152,9 +152,7 @@ def _home(path: str) -> Home:
     return Home(path, kind, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), unsafe)
 
 
-def _files(
-    paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None, look: Lookup
-) -> str:
+def _files(paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None, look: Lookup) -> str:
     if row is None or row.phase != "present":
         return "missing"
     if tagged is None:
