@@ -22,6 +22,8 @@ VERBS: Table = {
     "suspend": ("suspend", "End sessions and block every way in, with a message; keep all data."),
     "resume": ("resume", "Let the users of suspended jails in again."),
     "expire": ("expire", "Say when logins to jails end."),
+    "rename": ("rename", "Give a jail's user another name."),
+    "move-home": ("move_home", "Move a user's home elsewhere, to another disk as well."),
     "start": ("start", "Start a jail before anybody logs in."),
     "stop": ("stop", "End a jail's sessions and processes."),
     "exec": ("exec", "Run a command in a jail, as its user."),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ..errors import JailkitError
 from ..paths import Paths
 from ..spec.config import Config
-from .operations import Operation, from_data
+from .operations import Operation, RenameRow, from_data
 from .state import OpenPlan, State
 from .world import World
 
@@ -25,7 +25,7 @@ Boundary = Callable[[int, str], None]
 """Called at each boundary, for crash tests: number of the step from 0, and "doing" (marked, not begun), "applied"
 (done, not marked), "done", "undoing", "undone", or a name that the operation has for a point within itself."""
 
-_UNDONE = {"add": None, "mend": "present", "change": "present", "remove": "present"}
+_UNDONE = {"add": None, "mend": "present", "change": "present", "rename": "present", "remove": "present"}
 
 
 def _nothing(*_: object) -> None:
@@ -53,7 +53,10 @@ class Applier:
     def begin(self, kind: str, operations: Sequence[Operation]) -> None:
         """Write the plan down and carry it out. Raise what an operation raised, after undoing what was done."""
         with told():
-            self._state.begin(self._name, kind, [operation.data() for operation in operations], int(time.time()))
+            with self._state.together():
+                self._state.begin(self._name, kind, [operation.data() for operation in operations], int(time.time()))
+                if isinstance(operations[0], RenameRow):  # there is no moment when the plan is one of no jail
+                    operations[0].apply(self._world)
             self.resume()
 
     def resume(self) -> None:

@@ -66,9 +66,8 @@ class Facts:
     """group: whether a group of the user's name exists without the account. spec: data of the spec file, or None;
     marked: it carries jailkit's mark. image: digest that the template's tag names, or None. files: how the jail's own
     files stand: "missing", "same" or "differ". keys: "missing", "same" or "differ", against the spec on the disk.
-    shell: the jail's login shell exists. running: the jail runs. suspended: see
-    resolve.suspended. mounts: mount points at or below home and jail
-    directory. password: whether a given password is the account's; None when none was given. door: its path, and
+    shell: the jail's login shell exists. running: the jail runs. suspended: see resolve.suspended. target: where the
+    home is to be, if that is elsewhere. mounts: mount points at or below home and jail directory. password: whether a given password is the account's; None when none was given. door: its path, and
     whether it is installed."""
 
     name: str
@@ -84,6 +83,7 @@ class Facts:
     shell: bool = True
     running: bool = False
     suspended: str | None = None
+    target: Home | None = None
     mounts: tuple[str, ...] = ()
     password: bool | None = None
     door: bool = True
@@ -117,7 +117,7 @@ class Facts:
 def from_data(data: Mapping[str, Any]) -> Facts:
     """The inverse of :meth:`Facts.data`; what is left out has its default. Raise TypeError at unknown names."""
     values = dict(data)
-    for key, kind in (("account", Account), ("home", Home), ("managed", Managed)):
+    for key, kind in (("account", Account), ("home", Home), ("target", Home), ("managed", Managed)):
         if values.get(key) is not None:
             values[key] = kind(**{name: _frozen(value) for name, value in values[key].items()})
     return Facts(**{key: value if key == "spec" else _frozen(value) for key, value in values.items()})

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from ..errors import JailkitError
@@ -20,7 +21,7 @@ from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
 from . import archive as archives
-from . import batch, files, inspect, keys, layout, passwords, plan, refuse, resolve, suspension
+from . import batch, files, inspect, keys, layout, passwords, plan, refuse, rename, resolve, suspension
 from .apply import Applier, Boundary, Progress, past_return
 from .batch import Progress as BatchProgress
 from .batch import Result, Stop, Task
@@ -28,6 +29,7 @@ from .info import JailInfo, info
 from .lock import locked
 from .lookup import LIVE
 from .operations import KeepHome, Operation, WriteArchive, from_data
+from .rename import Rename
 from .state import OpenPlan, Row, State
 from .view import View
 
@@ -49,11 +51,14 @@ class _Remove:
     archive: str | None
 
 
+Request = _Add | _Remove | Rename
+
+
 @dataclass(frozen=True)
 class Plan(plan.Plan):
     """A plan and what was asked for: it is judged again, with the facts of that moment, when it is applied."""
 
-    request: _Add | _Remove | None = None
+    request: Request | None = None
 
 
 class Host:
@@ -156,10 +161,11 @@ class Host:
         try:
             return self._judged_whole(request, view)
         except JailkitError as error:
-            made = suspension.plan(self.paths, self._row(request.spec.user), request.spec, error)
+            row = view.rows.get(request.spec.user) if view else self._row(request.spec.user)
+            made = suspension.plan(self.paths, row, request.spec, error)
             if made is None or not request.change:
                 raise
-        return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
+        return _asked(made, request)
 
     def _judged_whole(self, request: _Add, view: View | None) -> Plan:
         spec = request.spec
@@ -171,23 +177,35 @@ class Host:
             made = plan.plan_change(spec, template.spec, self.config, facts, request.hashed, request.force)
         else:
             made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
-        return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
+        return _asked(made, request)
+
+    def plan_rename(self, old: str, new: str, force: bool = False) -> Plan:
+        """How the jail of ``old`` becomes that of ``new``: account, group, home, spec, keys; uid and range stay. Reads
+        only. force: end its sessions. An empty plan: ``new`` was ``old`` once. Raise ``missing.jail``, ``conflict.*``,
+        ``busy.*``, ``unsafe.*``."""
+        request = Rename(user_name(old), user_name(new), force)
+        if (opened := self._opened(request.new)) is not None:
+            return _resumed(opened, request, opened.direction == "back")
+        return self._judged_rename(request)
+
+    def _judged_rename(self, request: Rename) -> Plan:
+        return _asked(rename.plan(self.paths, self.config, self._known(), request), request)
 
     @staticmethod
-    def _judged_before(opened: OpenPlan, request: _Add | _Remove | None) -> None:
+    def _judged_before(opened: OpenPlan, request: Request | None) -> None:
         """What can be refused before an interrupted plan is ended, as a refused call should change nothing."""
         if isinstance(request, _Remove):
             refuse.remove_options(request.keep_home, request.archive)
             if request.archive is not None and request.archive != _archive(opened):
                 archives.check_target(request.archive)
 
-    def _goes_back(self, opened: OpenPlan, request: _Add | _Remove | None) -> bool:
+    def _goes_back(self, opened: OpenPlan, request: Request | None) -> bool:
         """Whether an interrupted plan is undone rather than finished: an addition that is to be removed now and that
         let nobody in, or a removal that has destroyed nothing and is asked for in another way (``--keep-home`` after
         all)."""
         if opened.direction == "back" or not isinstance(request, _Remove):
             return opened.direction == "back"
-        if past_return(self.paths, opened):
+        if past_return(self.paths, opened) or opened.kind == "rename":
             return False
         if opened.kind != "remove":
             return True
@@ -200,7 +218,7 @@ class Host:
         made = plan.plan_remove(name, facts, request.keep_home, request.archive)
         if request.archive is not None:
             archives.check_target(request.archive)
-        return Plan(made.name, made.kind, made.operations, made.warnings, request=request)
+        return _asked(made, request)
 
     # -- doing
 
@@ -212,7 +230,9 @@ class Host:
         ``conflict.plan-aged``. Raise ``busy.locked``, ``io.*``, ``interrupted.*`` and what operations raise."""
         if plan.request is None:
             raise JailkitError("internal.plan", "this plan was not made by Host.plan_add or plan_remove")
-        with locked(self.paths, plan.name):
+        with ExitStack() as locks:
+            for name in sorted({plan.name, plan.request.old} if isinstance(plan.request, Rename) else {plan.name}):
+                locks.enter_context(locked(self.paths, name))
             applier = Applier(self.paths, self.config, self.state, plan.name, progress, boundary)
             fresh = self._aged(plan, applier)
             if fresh.operations:
@@ -232,6 +252,8 @@ class Host:
                 applier.resume()
         if isinstance(request, _Add):
             fresh = self._judged_add(request)
+        elif isinstance(request, Rename):
+            fresh = self._judged_rename(request)
         else:
             assert request is not None
             if opened is not None and self.state.get(plan.name) is None:
@@ -355,6 +377,10 @@ class Host:
         return info(self.paths, row)
 
 
+def _asked(made: plan.Plan, request: Request) -> Plan:
+    return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
+
+
 def _with_keys(spec: JailSpec, lines: Sequence[str]) -> JailSpec:
     given = [*spec.keys, *lines]
     return spec.model_copy(update={"keys": keys.parse("\n".join(given), "the given keys")}) if given else spec
@@ -371,7 +397,7 @@ def _archive(opened: OpenPlan) -> str | None:
     return next((step.file for step in steps if isinstance(step, WriteArchive)), None)
 
 
-def _resumed(opened: OpenPlan, request: _Add | _Remove, back: bool) -> Plan:
+def _resumed(opened: OpenPlan, request: Request, back: bool) -> Plan:
     """The steps that an interrupted plan has left, as a plan. back: they are those that undo it."""
     wanted = "todo" if back else "done"
     steps = [from_data(data) for data, state, _ in opened.steps if state != wanted]

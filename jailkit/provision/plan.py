@@ -156,11 +156,13 @@ def plan_change(
     spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts, hashed: str | None = None, force: bool = False
 ) -> Plan:
     """How ``spec`` comes true, whatever jail is there or none. force: drop what was edited in the spec file and never
-    applied. Raise what refuse.py raises, ``conflict.edited``."""
+    applied, and end sessions where the home is moved. Raise what refuse.py raises, ``conflict.edited``."""
     if facts.managed is None:
         return plan_add(spec, template, config, facts, hashed)
     refuse.always(spec, template, config, facts)
-    refuse.managed(spec, template, facts)
+    refuse.managed(spec, template, facts, move=True)
+    if facts.target is not None:
+        refuse.move(spec, template, facts, force)
     if not force:
         change.require_unedited(spec, facts)
     steps, warnings = change.operations(spec, facts, hashed)

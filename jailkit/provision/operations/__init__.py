@@ -14,7 +14,9 @@ from .home import KeepHome, MakeHome, RemoveHome
 from .image import BuildImage
 from .jail_files import JailFiles
 from .key_file import KeyFile, RemoveKeys
+from .move_home import Close, LeaveHome, MoveHome, SetHome
 from .password import SetPassword
+from .rename import CloseOld, MoveJailFiles, MoveSpec, MoveSpool, RenameAccount, RenameRow
 from .reserve import Reserve
 from .spec_file import RemoveSpec, WriteSpec
 from .spool import CleanSpool
@@ -22,18 +24,20 @@ from .stop import RequireUnmounted, StopJail
 from .suspend import Suspend
 
 __all__ = [
-    "BuildImage", "CleanSpool", "Confine", "CreateAccount", "Disable", "Enable", "Forget", "GiveBack", "JailFiles",
-    "KeepHome", "KeyFile", "MakeHome", "Operation", "RemoveAccount", "RemoveHome", "RemoveJailFiles", "RemoveKeys",
-    "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "StopJail", "Suspend", "WriteArchive", "WriteSpec",
-    "from_data",
+    "BuildImage", "CleanSpool", "Close", "CloseOld", "Confine", "CreateAccount", "Disable", "Enable", "Forget",
+    "GiveBack", "JailFiles", "KeepHome", "KeyFile", "LeaveHome", "MakeHome", "MoveHome", "MoveJailFiles",
+    "MoveSpec", "MoveSpool", "Operation", "RemoveAccount", "RemoveHome", "RemoveJailFiles", "RemoveKeys",
+    "RemoveSpec", "RenameAccount", "RenameRow", "RequireUnmounted", "Reserve", "SetHome", "SetPassword", "StopJail",
+    "Suspend", "WriteArchive", "WriteSpec", "from_data",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {
     kind.kind: kind
     for kind in (
-        BuildImage, CleanSpool, Confine, CreateAccount, Disable, Enable, Forget, GiveBack, JailFiles, KeepHome, KeyFile,
-        MakeHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RequireUnmounted, Reserve,
-        SetPassword, StopJail, Suspend, WriteArchive, WriteSpec,
+        BuildImage, CleanSpool, Close, CloseOld, Confine, CreateAccount, Disable, Enable, Forget, GiveBack,
+        JailFiles, KeepHome, KeyFile, LeaveHome, MakeHome, MoveHome, MoveJailFiles, MoveSpec, MoveSpool,
+        RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RenameAccount, RenameRow,
+        RequireUnmounted, Reserve, SetHome, SetPassword, StopJail, Suspend, WriteArchive, WriteSpec,
     )
 }  # fmt: skip
 
