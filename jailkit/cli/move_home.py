@@ -19,8 +19,8 @@ jailctl set alice home=                            back to the default place
 
 @verb(
     "Move the home of NAME to PATH, where nothing may be yet, in a directory that is root's alone. On one file system "
-    "it is renamed; to another one it is copied by a process with the user's rights only, and the old one is deleted when "
-    "the new one is in use. Killed at any point, the same command goes on.",
+    "it is renamed; to another one it is copied by a process with the user's rights only, and the old one is deleted "
+    "when the new one is in use. Killed at any point, the same command goes on.",
     _EXAMPLES,
 )
 @click.argument("name", shell_complete=complete_jail)

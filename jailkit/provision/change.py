@@ -38,6 +38,7 @@ from .operations import (
     MoveHome,
     Operation,
     SetHome,
+    SetLimits,
     SetPassword,
     StopJail,
     Suspend,
@@ -66,8 +67,8 @@ def require_unedited(want: JailSpec, facts: Facts) -> None:
         )  # fmt: skip
 
 
-def image(spec: JailSpec, facts: Facts) -> list[Operation]:
-    return [] if facts.image else [BuildImage(f"template {spec.template} has no image", template=spec.template)]
+def image(facts: Facts) -> list[Operation]:
+    return [] if facts.image else [BuildImage(f"template {facts.reference} has no image", template=facts.reference)]
 
 
 def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[Operation], list[str]]:
@@ -106,7 +107,7 @@ def _move(
         MoveHome(f"the home is to be {now}", home=before, to=now),
         SetHome("it is elsewhere", home=now, old=before),
         *access,
-        *image(want, facts),
+        *image(facts),
         JailFiles(_why(rows), spec=want.data(), fresh=False, old=old, home=now, old_home=before),
         WriteSpec(_spec_why(facts, rows), spec=want.data(), fresh=False, old=old),
         Enable("everything is in its place"),
@@ -141,7 +142,9 @@ def _jail_files(
     if facts.files == "same":
         return [], []
     why = "they are missing" if facts.files == "missing" else _why(rows) or "they differ from the spec"
-    steps = [*image(want, facts), JailFiles(why, spec=want.data(), fresh=False, old=old)]
+    steps = [*image(facts), JailFiles(why, spec=want.data(), fresh=False, old=old)]
+    if facts.running and want.suspended is None:
+        steps.append(SetLimits("what has changed may be a limit"))
     fields = [field for field, _, _ in rows]
     later = not rows or any(field not in _AT_ONCE and not field.startswith("limits.") for field in fields)
     if later and facts.running and want.suspended is None:

@@ -73,7 +73,7 @@ def info(paths: Paths, row: Row) -> JailInfo:
         uid=row.uid,
         gid=row.gid,
         base=row.base,
-        template=str(row.spec.get("template", "")),
+        template=made.template if made else str(row.spec.get("template", "")),
         image=image,
         running_image=record.image if record else None,
         home=row.home,

@@ -62,7 +62,9 @@ def plan(paths: Paths, config: Config, state: State | None, request: Rename) -> 
     have = JailSpec.model_validate(row.spec)
     want = JailSpec.model_validate({**have.data(), "user": user_name(request.new)})
     home = row.home if have.home is not None else f"{os.path.dirname(row.home)}/{want.user}"
-    template, image = resolve.template(paths, want.template)
+    reference = resolve.settled(paths, config, want).template
+    assert reference is not None
+    template, image = resolve.template(paths, reference)
     _free(paths, config, want.user)
     _ready(inspect.for_remove(paths, config, row, row.name), row, request)
     if home != row.home:
@@ -72,7 +74,7 @@ def plan(paths: Paths, config: Config, state: State | None, request: Rename) -> 
         if place.kind:
             raise JailkitError("conflict.home-exists", f"{home} exists already", f"mv {home} {home}.old")
     if image is None or template.spec.level != row.level:
-        raise JailkitError("missing.image", f"template {want.template} has no image for it", f"jailctl show {row.name}")
+        raise JailkitError("missing.image", f"template {reference} has no image for it", f"jailctl show {row.name}")
     return Plan(want.user, "rename", tuple(_steps(row, have, want, home)), (), level=row.level)
 
 

@@ -14,6 +14,7 @@ from .home import KeepHome, MakeHome, RemoveHome
 from .image import BuildImage
 from .jail_files import JailFiles
 from .key_file import KeyFile, RemoveKeys
+from .limits import SetLimits
 from .move_home import Close, LeaveHome, MoveHome, SetHome
 from .password import SetPassword
 from .rename import CloseOld, MoveJailFiles, MoveSpec, MoveSpool, RenameAccount, RenameRow
@@ -27,8 +28,8 @@ __all__ = [
     "BuildImage", "CleanSpool", "Close", "CloseOld", "Confine", "CreateAccount", "Disable", "Enable", "Forget",
     "GiveBack", "JailFiles", "KeepHome", "KeyFile", "LeaveHome", "MakeHome", "MoveHome", "MoveJailFiles",
     "MoveSpec", "MoveSpool", "Operation", "RemoveAccount", "RemoveHome", "RemoveJailFiles", "RemoveKeys",
-    "RemoveSpec", "RenameAccount", "RenameRow", "RequireUnmounted", "Reserve", "SetHome", "SetPassword", "StopJail",
-    "Suspend", "WriteArchive", "WriteSpec", "from_data",
+    "RemoveSpec", "RenameAccount", "RenameRow", "RequireUnmounted", "Reserve", "SetHome", "SetLimits",
+    "SetPassword", "StopJail", "Suspend", "WriteArchive", "WriteSpec", "from_data",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {
@@ -37,7 +38,7 @@ _KINDS: dict[str, type[Operation]] = {
         BuildImage, CleanSpool, Close, CloseOld, Confine, CreateAccount, Disable, Enable, Forget, GiveBack,
         JailFiles, KeepHome, KeyFile, LeaveHome, MakeHome, MoveHome, MoveJailFiles, MoveSpec, MoveSpool,
         RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RenameAccount, RenameRow,
-        RequireUnmounted, Reserve, SetHome, SetPassword, StopJail, Suspend, WriteArchive, WriteSpec,
+        RequireUnmounted, Reserve, SetHome, SetLimits, SetPassword, StopJail, Suspend, WriteArchive, WriteSpec,
     )
 }  # fmt: skip
 

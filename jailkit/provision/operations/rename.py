@@ -72,7 +72,9 @@ class CloseOld(Operation):
         stop(world.paths, world.row().uid, self.old)
 
     def undo(self, world: World) -> None:
-        row, spec = world.row(), JailSpec.model_validate(self.old_spec)
+        row = world.row()
+        spec = resolve.settled(world.paths, world.config, JailSpec.model_validate(self.old_spec))
+        assert spec.template is not None
         template, image = world.template(world.paths, spec.template)
         if image is None:
             return  # it can start again when there is one: its recipe is made anew then
