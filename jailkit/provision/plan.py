@@ -185,9 +185,11 @@ def _require_same(have: JailSpec, want: JailSpec, facts: Facts) -> None:
     raise JailkitError("conflict.differs", f"{want.user} has a jail already, and it differs: {text}", hint)
 
 
-def plan_remove(name: str, facts: Facts, keep_home: bool = False, archive: str | None = None) -> Plan:
-    """How the jail of ``name`` goes. archive: absolute path of a tar of the home. Raise ``missing.jail``,
-    ``conflict.not-ours``, ``conflict.not-marked``, ``busy.mounted``, ``unsafe.home-owner``, ``usage.remove``."""
+def plan_remove(
+    name: str, facts: Facts, keep_home: bool = False, archive: str | None = None, whole: bool = False
+) -> Plan:  # fmt: skip
+    """How the jail of ``name`` goes. archive: absolute path of a tar of the home, or of all (whole). Raise
+    ``missing.jail``, ``conflict.not-ours``, ``conflict.not-marked``, ``busy.mounted``, ``unsafe.home-owner``, ``usage.remove``."""
     refuse.remove(name, facts, keep_home, archive)
     managed, home = facts.managed, facts.home
     assert managed is not None
@@ -200,7 +202,7 @@ def plan_remove(name: str, facts: Facts, keep_home: bool = False, archive: str |
         RequireUnmounted("what is mounted there is not the user's", home=_doomed_home(facts, keep_home)),
     ]
     if archive is not None:
-        plan.append(WriteArchive("it was asked for", home=managed.home, file=archive))
+        plan.append(WriteArchive("it was asked for", home=managed.home, file=archive, whole=whole))
     warnings: list[str] = []
     if managed.existing:
         plan.append(GiveBack("the account was there before jailkit", managed.old_shell, managed.was_member))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import JailkitError
 from ..names import user_name
@@ -37,7 +38,11 @@ from .operations import (
     RenameRow,
 )
 from .plan import Plan
-from .state import Row, State
+from .state import OpenPlan, Row, State
+
+if TYPE_CHECKING:
+    from .host import Host
+    from .host import Plan as AskedPlan
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,21 @@ class Rename:
     old: str
     new: str
     force: bool = False
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Whose lock is held as well."""
+        return (self.old,)
+
+    def judged(self, host: Host) -> AskedPlan:
+        from .host import Plan as Asked
+
+        state = host.state if os.path.exists(host.paths.state_db) else None
+        made = plan(host.paths, host.config, state, self)
+        return Asked(made.name, made.kind, made.operations, level=made.level, request=self)
+
+    def is_that(self, opened: OpenPlan) -> bool:
+        return opened.kind == "rename" and opened.steps[0][0]["old"] == self.old
 
 
 def plan(paths: Paths, config: Config, state: State | None, request: Rename) -> Plan:

@@ -8,7 +8,7 @@ import json
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 from ...errors import JailkitError
@@ -115,7 +115,7 @@ def _text(made: Checked, found: Entry, text: bytes, first: bool, shape: Shape) -
         made.complete, made.left_out = True, left
 
 
-def _entries(source: int, ended: Callable[[], None]) -> Iterator[tuple[Entry, bytes]]:
+def _entries(source: int, ended: Callable[[], None]) -> Generator[tuple[Entry, bytes], None, None]:
     with io.BufferedReader(io.FileIO(source, "rb", closefd=False), 1 << 20) as pipe:
         while True:
             head = pipe.read(4)

@@ -143,7 +143,7 @@ class Sender:
         socket.send_fds(self._sock, [made.pack()], [] if fd is None else [fd])
 
     def end(self) -> None:
-        self._sock.send(b".")
+        self._sock.sendmsg([b"."])  # send(2) is another call
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,17 @@ from ...jail import runtime
 from ...jail.recipe import RANGE
 from ...kernel import mount
 from ...paths import Paths
+from .. import layout
 from ..state import Row
 from . import entry, fill, marks, pack, parse, read, tarout
+from .judge import Shape
 
 _CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID = 0, 1, 2, 3, 4
 _READS = frozenset({_DAC_READ_SEARCH})
 _FILLS = frozenset({_CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID})
 _SHUT = mount.NOSUID | mount.NODEV | mount.NOEXEC
 _MEMORY = 4 << 30
-_DEPTH = 65536
+_DEPTH = 8192
 _SO_SNDBUFFORCE = 32
 _F_SETPIPE_SZ = 1031
 _BLOCK = 1 << 20
@@ -98,7 +100,7 @@ def _ends() -> Iterator[_Ends]:
 
 def _place(paths: Paths) -> str:
     """A directory of root's to mount on; who does so has a mount namespace of its own."""
-    runtime.directory(paths.run, 0o755)
+    layout.ensure(paths)
     runtime.directory(paths.mount_point, 0o700)
     return paths.mount_point
 
@@ -119,7 +121,8 @@ def _tenant(ends: _Ends, row: Row, parts: Parts, writes: bool) -> Terms:
     ends.own(*(tree for _, tree in trees))
 
     def stage(root: str) -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (_DEPTH, _DEPTH))  # one descriptor a level of the tree
+        with contextlib.suppress(ValueError):  # one descriptor a level of the tree; else what we have ourselves
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_DEPTH, _DEPTH))
         for name, tree in trees:
             os.mkdir(f"{root}/{name}", 0o755)
             mount.attach(tree, f"{root}/{name}")
@@ -322,7 +325,7 @@ def parsed(paths: Paths, archive: int, limits: Limits, data: bool) -> Iterator[t
 
 
 def fill_from_archive(
-    paths: Paths, row: Row, parts: Parts, archive: int, limits: Limits, owner: fill.Owner, shape: fill.Shape
+    paths: Paths, row: Row, parts: Parts, archive: int, limits: Limits, owner: fill.Owner, shape: Shape
 ) -> dict[str, Any]:
     """Unpack the archive into the directories ``parts``, which are new. Return ``{"names", "files", "bytes",
     "dropped"}``. Raise ``unsafe.archive``, ``invalid.archive``, ``io.archive``, OSError."""
@@ -336,7 +339,7 @@ def fill_from_archive(
 
 
 def fill_from_jail(
-    paths: Paths, source: Row, source_parts: Parts, row: Row, parts: Parts, shape: fill.Shape
+    paths: Paths, source: Row, source_parts: Parts, row: Row, parts: Parts, shape: Shape
 ) -> dict[str, Any]:
     """Copy what is ``source``'s into the directories ``parts``, which are new; blocks are shared where the file system
     can. Return ``{"names", "files", "bytes", "cloned", "left_out"}``; raise as :func:`fill_from_archive`."""
@@ -380,7 +383,7 @@ def _send(own: tuple[int, int], layer: bool) -> int:
 
 
 def _filler(
-    paths: Paths, ends: _Ends, row: Row, parts: Parts, owner: fill.Owner, shape: fill.Shape, source: int, kind: str
+    paths: Paths, ends: _Ends, row: Row, parts: Parts, owner: fill.Owner, shape: Shape, source: int, kind: str
 ) -> tuple[Confined, int, socket.socket]:
     out, into = ends.pipe()
     ours, theirs = ends.pair()

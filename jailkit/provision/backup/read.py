@@ -22,6 +22,8 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXE
 _RANGE = 1024
 _SEGMENTS = 4096
 _SHOWN = 100
+_DEEPEST, _LONGEST = 4000, 120 << 10
+"""Levels and characters of a path: what a process has descriptors for, and judge.py takes."""
 _GONE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO)
 """What is said of a name that became another thing after it was listed, in a jail that could not be frozen."""
 
@@ -51,7 +53,10 @@ class Walk:
                 continue
             shown = os.fsencode(entry).decode("utf-8", "surrogateescape")
             below = self._entry(fd, entry, f"{base}/{shown}")
-            if below is not None:
+            if below is not None and (len(stack) > _DEEPEST or len(base) > _LONGEST):
+                os.close(below)
+                self._skip(f"{base}/{shown}", "what is in it: it is too deep")
+            elif below is not None:
                 stack.append((below, f"{base}/{shown}", self._listed(below, f"{base}/{shown}")))
 
     def _listed(self, fd: int, name: str) -> Iterator[str]:
