@@ -9,7 +9,7 @@ import time
 from ..errors import JailkitError
 from ..kernel import cgroup, proc
 from ..paths import Paths
-from . import runtime, slices
+from . import freeze, runtime, slices
 
 
 def stop(paths: Paths, uid: int, user: str, seconds: float = 10.0) -> bool:
@@ -24,6 +24,7 @@ def stop(paths: Paths, uid: int, user: str, seconds: float = 10.0) -> bool:
 
 
 def _stop(paths: Paths, uid: int, user: str, seconds: float) -> bool:
+    freeze.thaw(uid)  # who is frozen cannot end (a backup and its helper were killed: it would hold the lock)
     record = runtime.running(paths, uid)
     if record is not None:
         pidfd = runtime.keeper(record)

@@ -14,6 +14,8 @@ The order, and why each boundary is safe when the process is killed there:
     resume          last of what the user meets: logins become possible when everything is there.
     spec            the file says it when it is so.
 
+Where the home is moved, the jail is closed and ended first, and opened last (see _move).
+
 Until the last step has its mark, the next run goes on from here; an error undoes what was done, by the data of the spec
 that was applied before."""
 
@@ -26,11 +28,16 @@ from ..spec.jail import JailSpec, changes, differences
 from .facts import Facts
 from .operations import (
     BuildImage,
+    Close,
     Confine,
+    Enable,
     JailFiles,
     KeyFile,
+    LeaveHome,
     MakeHome,
+    MoveHome,
     Operation,
+    SetHome,
     SetLimits,
     SetPassword,
     StopJail,
@@ -72,8 +79,10 @@ def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[O
     have = want if managed.applied or managed.spec is None else JailSpec.model_validate(managed.spec)
     rows = differences(have, want)
     old = have.data() if rows else {}
-    steps = shut(want, have, facts)
-    steps += _access(want, have, facts, hashed, old)
+    access = _access(want, have, facts, hashed, old)
+    if facts.target is not None:
+        return _move(want, facts, rows, old, access), []
+    steps = shut(want, have, facts) + access
     made, warnings = _jail_files(want, facts, rows, old)
     steps += made
     if want.suspended is None and facts.suspended is not None:
@@ -81,6 +90,29 @@ def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[O
         steps.append(Suspend(why, message=None, old=have.suspended or facts.suspended or None))
     steps += spec_file(want, facts, rows, old)
     return steps, warnings
+
+
+def _move(
+    want: JailSpec, facts: Facts, rows: list[tuple[str, str, str]], old: dict[str, Any], access: list[Operation]
+) -> list[Operation]:
+    """With the home: the jail is closed and has ended before, and is opened, or shut for another reason, last. Until
+    then all of it can go back."""
+    managed, target = facts.managed, facts.target
+    assert managed is not None
+    assert target is not None
+    before, now = managed.home, target.path
+    return [
+        Close("its home is moved"),
+        StopJail("who stands in a directory that is moved would stay in it"),
+        MoveHome(f"the home is to be {now}", home=before, to=now),
+        SetHome("it is elsewhere", home=now, old=before),
+        *access,
+        *image(facts),
+        JailFiles(_why(rows), spec=want.data(), fresh=False, old=old, home=now, old_home=before),
+        WriteSpec(_spec_why(facts, rows), spec=want.data(), fresh=False, old=old),
+        Enable("everything is in its place"),
+        LeaveHome("nothing of it may stay behind", home=before, new=now),
+    ]
 
 
 def shut(want: JailSpec, have: JailSpec, facts: Facts) -> list[Operation]:
@@ -130,7 +162,7 @@ def _access(want: JailSpec, have: JailSpec, facts: Facts, hashed: str | None, ol
         why = "other keys are asked for" if want.keys != have.keys else "it differs from the spec"
         before = tuple(have.keys) if old else None
         steps.append(KeyFile(why, keys=tuple(want.keys), fresh=False, old=before))
-    if facts.home is not None and not facts.home.kind and not managed.existing:
+    if facts.home is not None and not facts.home.kind and not managed.existing and facts.target is None:
         steps.append(MakeHome("it is missing", home=facts.home.path, fresh=False))
     if not facts.confined:
         steps.append(Confine("its shell or its groups were changed", fresh=False))

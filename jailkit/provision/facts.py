@@ -67,10 +67,10 @@ class Facts:
     marked: it carries jailkit's mark. image: digest that the template's tag names, or None. files: how the jail's own
     files stand: "missing", "same" or "differ". keys: "missing", "same" or "differ", against the spec on the disk.
     reference: the template that the jail is made from, the plan's or the default where the spec names none. shell: the
-    jail's login shell exists. running: the jail runs. suspended: see resolve.suspended. unheld: what of its limits this
-    host cannot hold, (name, reason); weak: sentences about what it holds in part. mounts: mount points at or below
-    home and jail directory. password: whether a given password is the account's; None when none was given. door: its
-    path, and whether it is installed."""
+    jail's login shell exists. running: the jail runs. suspended: see resolve.suspended. target: where the home is to
+    be, if that is elsewhere. unheld: what of its limits this host cannot hold, (name, reason); weak: sentences about
+    what it holds in part. mounts: mount points at or below home and jail directory. password: whether a given password
+    is the account's; None when none was given. door: its path, and whether it is installed."""
 
     name: str
     account: Account | None = None
@@ -86,6 +86,7 @@ class Facts:
     shell: bool = True
     running: bool = False
     suspended: str | None = None
+    target: Home | None = None
     unheld: tuple[tuple[str, str], ...] = ()
     weak: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()
@@ -121,7 +122,7 @@ class Facts:
 def from_data(data: Mapping[str, Any]) -> Facts:
     """The inverse of :meth:`Facts.data`; what is left out has its default. Raise TypeError at unknown names."""
     values = dict(data)
-    for key, kind in (("account", Account), ("home", Home), ("managed", Managed)):
+    for key, kind in (("account", Account), ("home", Home), ("target", Home), ("managed", Managed)):
         if values.get(key) is not None:
             values[key] = kind(**{name: _frozen(value) for name, value in values[key].items()})
     return Facts(**{key: value if key == "spec" else _frozen(value) for key, value in values.items()})

@@ -48,6 +48,13 @@ def build_chroot(temporary: str, uid: int, gid: int, sync: bool = True) -> None:
             os.fsync(tree.fd)
 
 
+def complete_chroot(path: str, gid: int) -> None:
+    """Give the root of a chroot jail, whose files are there, its owner and mode."""
+    with Tree(path) as tree:
+        os.fchown(tree.fd, 0, gid)
+        os.fchmod(tree.fd, chroot.MODE)
+
+
 def _copy(source: int, tree: Tree, base: str, ids: tuple[int, int], sync: bool, depth: int) -> None:
     if depth == 0:
         raise JailkitError("invalid.skel", f"/{base} in the skeleton directory is too deep", "keep it flat")

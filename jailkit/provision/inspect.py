@@ -37,6 +37,7 @@ def for_add(
     entry = look.find(name)
     have, marked = _spec(paths, name)
     home = row.home if row else entry.home if spec.existing and entry else resolve.home_of(spec, config)
+    target = _target(row, spec, config)
     plan = limits.plan_of(paths, spec)
     bounds = limits.levels(template.spec, plan, spec)
     return Facts(
@@ -46,13 +47,15 @@ def for_add(
         managed=_managed(row, asked),
         spec=have,
         marked=marked,
-        home=_home(home) if home.startswith("/") else Home(home, "other"),
+        home=home_at(home) if home.startswith("/") else Home(home, "other"),
         image=image,
         files=_files(paths, row, spec, template, image, look),
         keys=_keys(paths, spec),
         reference=spec.template or "",
         shell=template.spec.level == "chroot" or _shell(paths, template, plan, spec, image),
         suspended=resolve.suspended(paths, name) if row is not None else None,
+        target=target,
+        mounts=tuple(mounts.below([home])) if target else (),
         running=row is not None and runtime.running(paths, row.uid) is not None,
         unheld=tuple(limits.unheld(paths, bounds, template.spec.level, home)),
         weak=tuple(limits.weak(bounds)),
@@ -73,8 +76,9 @@ def for_remove(paths: Paths, config: Config, row: Row | None, name: str, look: L
         managed=_managed(row),
         spec=have,
         marked=marked,
-        home=_home(row.home) if row else None,
+        home=home_at(row.home) if row else None,
         mounts=tuple(mounts.below([row.home, paths.jail(name)])) if row else (),
+        running=row is not None and runtime.running(paths, row.uid) is not None,
         uid_min=_uid_min(config),
     )
 
@@ -93,6 +97,14 @@ def for_suspension(paths: Paths, row: Row, want: JailSpec) -> Facts:
         suspended=resolve.suspended(paths, row.name),
         running=runtime.running(paths, row.uid) is not None,
     )
+
+
+def _target(row: Row | None, spec: JailSpec, config: Config) -> Home | None:
+    """Where the home of a jail that is there is to be, where that is elsewhere."""
+    if row is None or spec.existing or row.spec.get("home") == spec.home:
+        return None
+    wanted = resolve.home_of(spec, config)
+    return home_at(wanted) if wanted != row.home else None
 
 
 def _managed(row: Row | None, spec: JailSpec | None = None) -> Managed | None:
@@ -144,7 +156,8 @@ def _overlap(home: str, other: str) -> bool:
     return theirs != "/" and os.path.isdir(theirs)  # asked last: it may mount somebody's home
 
 
-def _home(path: str) -> Home:
+def home_at(path: str) -> Home:
+    """The directory where a home is, or is to be."""
     unsafe = ""
     try:
         require_root_owned_chain(os.path.dirname(path))

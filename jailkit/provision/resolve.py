@@ -21,7 +21,8 @@ from .state import Row
 SETTING_UP = "being set up"
 REMOVING = "being removed"
 MOVING = "being moved"
-UNDER_WAY = (SETTING_UP, REMOVING, MOVING)
+RESTORING = "being restored"
+UNDER_WAY = (SETTING_UP, REMOVING, MOVING, RESTORING)
 SUSPENDED = "suspended: "
 """In the recipe of a jail that nobody may log in to, before what the user is told."""
 NOTICE = "suspended"

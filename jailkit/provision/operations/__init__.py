@@ -15,27 +15,33 @@ from .image import BuildImage
 from .jail_files import JailFiles
 from .key_file import KeyFile, RemoveKeys
 from .limits import SetLimits
+from .move_home import Close, LeaveHome, MoveHome, SetHome
 from .password import SetPassword
+from .rename import CloseOld, MoveJailFiles, MoveSpec, MoveSpool, RenameAccount, RenameRow
 from .reserve import Reserve
+from .restore import DropOld, Hold, Release, Swap, Unpack
 from .spec_file import RemoveSpec, WriteSpec
 from .spool import CleanSpool
 from .stop import RequireUnmounted, StopJail
 from .suspend import Suspend
 
 __all__ = [
-    "BuildImage", "CleanSpool", "Confine", "CreateAccount", "Disable", "Enable", "Forget", "GiveBack", "JailFiles",
-    "KeepHome", "KeyFile", "MakeHome", "Operation", "RemoveAccount", "RemoveHome", "RemoveJailFiles", "RemoveKeys",
-    "RemoveSpec", "RequireUnmounted", "Reserve", "SetLimits", "SetPassword", "StopJail", "Suspend", "WriteArchive",
-    "WriteSpec",
+    "BuildImage", "CleanSpool", "Close", "CloseOld", "Confine", "CreateAccount", "Disable", "DropOld", "Enable",
+    "Forget", "GiveBack", "Hold", "JailFiles", "KeepHome", "KeyFile", "LeaveHome", "MakeHome", "MoveHome",
+    "MoveJailFiles", "MoveSpec", "MoveSpool", "Operation", "Release", "RemoveAccount", "RemoveHome",
+    "RemoveJailFiles", "RemoveKeys", "RemoveSpec", "RenameAccount", "RenameRow", "RequireUnmounted", "Reserve",
+    "SetHome", "SetLimits", "SetPassword", "StopJail", "Suspend", "Swap", "Unpack", "WriteArchive", "WriteSpec",
     "from_data",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {
     kind.kind: kind
     for kind in (
-        BuildImage, CleanSpool, Confine, CreateAccount, Disable, Enable, Forget, GiveBack, JailFiles, KeepHome, KeyFile,
-        MakeHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RequireUnmounted, Reserve,
-        SetLimits, SetPassword, StopJail, Suspend, WriteArchive, WriteSpec,
+        BuildImage, CleanSpool, Close, CloseOld, Confine, CreateAccount, Disable, DropOld, Enable, Forget,
+        GiveBack, Hold, JailFiles, KeepHome, KeyFile, LeaveHome, MakeHome, MoveHome, MoveJailFiles, MoveSpec,
+        MoveSpool, Release, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RenameAccount,
+        RenameRow, RequireUnmounted, Reserve, SetHome, SetLimits, SetPassword, StopJail, Suspend, Swap, Unpack,
+        WriteArchive, WriteSpec,
     )
 }  # fmt: skip
 
