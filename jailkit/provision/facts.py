@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .quota import Quota
+
 
 @dataclass(frozen=True)
 class Account:
@@ -65,6 +67,7 @@ class Facts:
     marked: it carries jailkit's mark. image: digest that the template's tag names, or None. files: how the jail's own
     files stand: "missing", "same" or "differ". keys: "missing", "same" or "differ", against the spec on the disk.
     shell: the jail's login shell exists. mounts: mount points at or below home and jail directory.
+    quota: limits of disk and inodes, those that are asked for and those that hold; None: there are none.
     password: whether a given password is the account's; None when none was given. door: its path, and whether it
     is installed."""
 
@@ -80,6 +83,7 @@ class Facts:
     keys: str = "missing"
     shell: bool = True
     mounts: tuple[str, ...] = ()
+    quota: Quota | None = None
     password: bool | None = None
     door: bool = True
     door_path: str = "/opt/jailctl/libexec/door"
@@ -112,7 +116,7 @@ class Facts:
 def from_data(data: Mapping[str, Any]) -> Facts:
     """The inverse of :meth:`Facts.data`; what is left out has its default. Raise TypeError at unknown names."""
     values = dict(data)
-    for key, kind in (("account", Account), ("home", Home), ("managed", Managed)):
+    for key, kind in (("account", Account), ("home", Home), ("managed", Managed), ("quota", Quota)):
         if values.get(key) is not None:
             values[key] = kind(**{name: _frozen(value) for name, value in values[key].items()})
     return Facts(**{key: value if key == "spec" else _frozen(value) for key, value in values.items()})

@@ -15,7 +15,7 @@ from ..paths import CHROOT_GROUP, Paths
 from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
-from . import accounts, files, ids, keys, mounts, passwords, resolve
+from . import accounts, files, ids, keys, mounts, passwords, quota, resolve
 from .facts import Account, Facts, Home, Managed
 from .lookup import LIVE, Lookup
 from .operations.reserve import LOGIN_DEFS
@@ -47,6 +47,7 @@ def for_add(
         files=_files(paths, row, spec, template, image, look),
         keys=_keys(paths, spec),
         shell=template.spec.level == "chroot" or _shell(paths, template, spec, image),
+        quota=quota.facts(paths, row, home, spec, template.spec) if home.startswith("/") else None,
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
@@ -66,6 +67,7 @@ def for_remove(paths: Paths, config: Config, row: Row | None, name: str) -> Fact
         marked=marked,
         home=_home(row.home) if row else None,
         mounts=tuple(mounts.below([row.home, paths.jail(name)])) if row else (),
+        quota=quota.facts_of_removal(paths, row) if row else None,
         uid_min=_uid_min(config),
     )
 

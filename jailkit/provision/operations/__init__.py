@@ -15,23 +15,25 @@ from .image import BuildImage
 from .jail_files import JailFiles
 from .key_file import KeyFile, RemoveKeys
 from .password import SetPassword
+from .quota import ClearQuota, SetQuota
 from .reserve import Reserve
 from .spec_file import RemoveSpec, WriteSpec
 from .spool import CleanSpool
 from .stop import RequireUnmounted, StopJail
 
 __all__ = [
-    "BuildImage", "CleanSpool", "Confine", "CreateAccount", "Disable", "Enable", "Forget", "GiveBack", "JailFiles",
-    "KeepHome", "KeyFile", "MakeHome", "Operation", "RemoveAccount", "RemoveHome", "RemoveJailFiles", "RemoveKeys",
-    "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "StopJail", "WriteArchive", "WriteSpec", "from_data",
+    "BuildImage", "CleanSpool", "ClearQuota", "Confine", "CreateAccount", "Disable", "Enable", "Forget", "GiveBack",
+    "JailFiles", "KeepHome", "KeyFile", "MakeHome", "Operation", "RemoveAccount", "RemoveHome", "RemoveJailFiles",
+    "RemoveKeys", "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "SetQuota", "StopJail", "WriteArchive",
+    "WriteSpec", "from_data",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {
     kind.kind: kind
     for kind in (
-        BuildImage, CleanSpool, Confine, CreateAccount, Disable, Enable, Forget, GiveBack, JailFiles, KeepHome, KeyFile,
-        MakeHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RequireUnmounted, Reserve,
-        SetPassword, StopJail, WriteArchive, WriteSpec,
+        BuildImage, CleanSpool, ClearQuota, Confine, CreateAccount, Disable, Enable, Forget, GiveBack, JailFiles,
+        KeepHome, KeyFile, MakeHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec,
+        RequireUnmounted, Reserve, SetPassword, SetQuota, StopJail, WriteArchive, WriteSpec,
     )
 }  # fmt: skip
 
