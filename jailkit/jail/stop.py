@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -9,7 +10,7 @@ import time
 from ..errors import JailkitError
 from ..kernel import cgroup, proc
 from ..paths import Paths
-from . import runtime, slices
+from . import meter, runtime, slices
 
 
 def stop(paths: Paths, uid: int, user: str, seconds: float = 10.0) -> bool:
@@ -26,6 +27,8 @@ def stop(paths: Paths, uid: int, user: str, seconds: float = 10.0) -> bool:
 def _stop(paths: Paths, uid: int, user: str, seconds: float) -> bool:
     record = runtime.running(paths, uid)
     if record is not None:
+        with contextlib.suppress(OSError):  # what is counted must not hinder the end
+            meter.settle(paths, uid, record.cgroup)
         pidfd = runtime.keeper(record)
         if pidfd is not None:
             proc.send(pidfd, signal.SIGKILL)

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from . import project, qgroup
 from .base import Refused, Support, Usage, file_system
 
-__all__ = ["Refused", "Support", "Usage", "adopt", "clear", "counts", "directory", "set_limits", "support", "usage"]
+__all__ = ["Refused", "Support", "Usage", "adopt", "clear", "counts", "directory", "place", "set_limits", "support", "usage"]
 
 
 @contextmanager
@@ -99,6 +99,12 @@ def usage(path: str, number: int) -> Usage | None:
         if kind == "project":
             return project.usage(fd, number)
         return qgroup.usage(fd, number) if kind == "qgroup" else None
+
+
+def place(path: str) -> object:
+    """What two paths on one file system have in common: a number has one limit there. Raise OSError."""
+    with _opened(path) as fd:
+        return qgroup.identity(fd) if file_system(fd) == "btrfs" else os.fstat(fd).st_dev
 
 
 def clear(path: str, number: int, keep: bool) -> None:

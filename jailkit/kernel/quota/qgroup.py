@@ -32,12 +32,13 @@ _LEVEL = 1 << 48
 _NO_INODES = "btrfs cannot limit the number of files"
 
 
-def _fsid(fd: int) -> bytes:
+def identity(fd: int) -> bytes:
+    """The file system's own id: st_dev is each subvolume's."""
     return bytes(fcntl.ioctl(fd, _FS_INFO, bytes(1024))[16:32])
 
 
 def _sysfs(fd: int) -> str:
-    return f"/sys/fs/btrfs/{uuid.UUID(bytes=_fsid(fd))}/qgroups"
+    return f"/sys/fs/btrfs/{uuid.UUID(bytes=identity(fd))}/qgroups"
 
 
 @contextlib.contextmanager
@@ -47,7 +48,7 @@ def _outside(fd: int) -> Iterator[int]:
     above = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
     try:
         try:
-            same = _fsid(above) == _fsid(fd)
+            same = identity(above) == identity(fd)
         except OSError:
             same = False
         yield above if same and os.fstat(fd).st_ino == _ROOT else fd

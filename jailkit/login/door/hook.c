@@ -326,6 +326,7 @@ static const char *admit(uid_t uid)
 	if (record.cgroup[0] != '\0')
 		join_group(sessions, caller);
 	chroot_open(dir, &record);
+	meter_login(dir);
 	return NULL;
 }
 
