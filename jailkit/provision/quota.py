@@ -96,7 +96,9 @@ def facts(paths: Paths, row: Row | None, home: str, spec: JailSpec, template: Te
 
 def facts_of_removal(paths: Paths, row: Row) -> Quota | None:
     """What there is to be taken away; None where nobody counts. Raise OSError."""
-    found = [quota.usage(place, row.base) for place in trees(paths, row.name, row.home) if quota.counts(place, row.base)]
+    found = [
+        quota.usage(place, row.base) for place in trees(paths, row.name, row.home) if quota.counts(place, row.base)
+    ]
     most = max(((use.bytes_limit, use.inodes_limit) for use in found if use), default=None)
     return None if most is None else Quota(old_disk=most[0], old_inodes=most[1], counted=True)
 
@@ -131,7 +133,9 @@ def put(paths: Paths, row: Row, limit: Limit, adopt: list[str]) -> None:
             raise JailkitError("host.quota", str(error), error.hint) from None
         except BlockingIOError:
             raise JailkitError(
-                "busy.files", f"files of {row.name} are moved or held while they are counted", f"jailctl stop {row.name}"
+                "busy.files",
+                f"files of {row.name} are moved or held while they are counted",
+                f"jailctl stop {row.name}",
             ) from None
 
 

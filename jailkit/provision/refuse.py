@@ -34,7 +34,9 @@ def always(spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts)
             f"leave {idle[0]} out, or use a template with a shell",
         )  # fmt: skip
     if facts.quota is not None and facts.quota.refused:
-        raise JailkitError("host.quota", f"a limit of {spec.user} cannot be held: {facts.quota.refused}", facts.quota.hint)
+        raise JailkitError(
+            "host.quota", f"a limit of {spec.user} cannot be held: {facts.quota.refused}", facts.quota.hint
+        )
 
 
 def new(spec: JailSpec, template: TemplateSpec, facts: Facts) -> None:

@@ -107,9 +107,7 @@ def take(paths: Paths, db: UsageDb, rows: Sequence[Row], now: float | None = Non
                 db.put_last(row.base, new)
 
 
-def _step(
-    last: Last, boot: str, meter: meters.Meter | None, disk: Disk, now: float
-) -> tuple[Last, Sample | None]:
+def _step(last: Last, boot: str, meter: meters.Meter | None, disk: Disk, now: float) -> tuple[Last, Sample | None]:
     """The next state of the counters, and what is to be added; None: nothing happened."""
     meter = meter or meters.Meter()
     same = last.boot == boot and meter.cpu >= last.cpu and meter.logins >= last.sessions
@@ -136,20 +134,25 @@ def _boot() -> str:
         return file.read().strip()
 
 
-def stale(db: UsageDb, paths: Paths, rows: Sequence[Row], age: float = DAY) -> list[Row]:
-    """Jails whose disk only a walk can tell, and which no walk has within ``age`` seconds, the longest ago first. One
-    that was not used since has not changed."""
+def unmeasured(paths: Paths, db: UsageDb, rows: Sequence[Row], anew: bool = False) -> list[Row]:
+    """Jails of which only a walk can tell disk or inodes, and no walk ever has; anew: all of which only that can."""
+    measured = db.measured()
+    return [row for row in rows if (anew or row.base not in measured) and not _told(disk_of(paths, row, None))]
+
+
+def _told(disk: Disk) -> bool:
+    return disk.bytes is not None and disk.inodes is not None
+
+
+def _stale(paths: Paths, db: UsageDb, rows: Sequence[Row]) -> list[Row]:
+    """Those that no walk has told of for a day. One that was not used since has not changed."""
     now, measured, lasts = time.time(), db.measured(), db.last()
     found = []
-    for row in rows:
+    for row in unmeasured(paths, db, rows, anew=True):
         have = measured.get(row.base)
-        disk = disk_of(paths, row, None)
-        if disk.bytes is not None and disk.inodes is not None:
-            continue
-        if have is not None and (now - have.at < age or lasts.get(row.base, Last()).at < have.at):
-            continue
-        found.append((have.at if have else 0, row))
-    return [row for _, row in sorted(found, key=lambda pair: pair[0])]
+        if have is None or (now - have.at >= DAY and lasts.get(row.base, Last()).at >= have.at):
+            found.append(row)
+    return found
 
 
 def usage(paths: Paths, db: UsageDb, row: Row, since: Span = "month", history: Span | None = None) -> Usage:
@@ -169,7 +172,7 @@ def sample(paths: Paths, db: UsageDb, rows: Sequence[Row], progress: Progress) -
     walked. One that cannot be walked now is left for the next time."""
     take(paths, db, rows)
     walked = 0
-    for row in stale(db, paths, rows):
+    for row in _stale(paths, db, rows):
         try:
             db.put_measured(row.base, measure(paths, row, progress))
         except (JailkitError, OSError):
@@ -181,4 +184,4 @@ def sample(paths: Paths, db: UsageDb, rows: Sequence[Row], progress: Progress) -
     return walked
 
 
-__all__ = ["SPANS", "Disk", "Span", "Usage", "measure", "sample", "stale", "take", "usage"]
+__all__ = ["SPANS", "Disk", "Span", "Usage", "measure", "sample", "take", "unmeasured", "usage"]

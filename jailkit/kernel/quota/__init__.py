@@ -20,7 +20,19 @@ from contextlib import contextmanager
 from . import project, qgroup
 from .base import Refused, Support, Usage, file_system
 
-__all__ = ["Refused", "Support", "Usage", "adopt", "clear", "counts", "directory", "place", "set_limits", "support", "usage"]
+__all__ = [
+    "Refused",
+    "Support",
+    "Usage",
+    "adopt",
+    "clear",
+    "counts",
+    "directory",
+    "place",
+    "set_limits",
+    "support",
+    "usage",
+]
 
 
 @contextmanager
@@ -101,6 +113,12 @@ def usage(path: str, number: int) -> Usage | None:
         return qgroup.usage(fd, number) if kind == "qgroup" else None
 
 
+def inconsistent(path: str) -> bool:
+    """Whether the file system knows that it has lost count. Raise OSError."""
+    with _opened(path) as fd:
+        return file_system(fd) == "btrfs" and qgroup.inconsistent(fd)
+
+
 def place(path: str) -> object:
     """What two paths on one file system have in common: a number has one limit there. Raise OSError."""
     with _opened(path) as fd:
@@ -108,9 +126,9 @@ def place(path: str) -> object:
 
 
 def clear(path: str, number: int, keep: bool) -> None:
-    """No limit for ``number`` on the file system of ``path`` any more. keep: the tree at ``path`` stays and is to count for nobody; else it goes, as
-    does what the file system remembers of the number. Done again, or where there is nothing, it does nothing. Raise
-    OSError."""
+    """No limit for ``number`` on the file system of ``path`` any more. keep: the tree at ``path`` stays and is to count
+    for nobody; else it goes, as does what the file system remembers of the number. Done again, or where there is
+    nothing, it does nothing. Raise OSError."""
     found = support(path, own=True)
     with _opened(path) as fd:
         if found.kind == "project":

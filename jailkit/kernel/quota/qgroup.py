@@ -127,6 +127,14 @@ def usage(fd: int, number: int) -> Usage | None:
     return Usage(size, None, 0 if most == _NONE else most)
 
 
+def inconsistent(fd: int) -> bool:
+    """Whether a rescan is due; before Linux 5.9 nobody says so."""
+    try:
+        return _number(f"{_sysfs(fd)}/inconsistent") != 0
+    except FileNotFoundError:
+        return False
+
+
 def _number(path: str) -> int:
     with open(path, encoding="ascii") as file:
         return int(file.read())
