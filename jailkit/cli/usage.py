@@ -44,9 +44,9 @@ def _complete_plan(context: click.Context, parameter: click.Parameter, incomplet
 
 
 @verb(
-    "What jails use: disk and inodes now, with their limits; CPU time, most memory at once, and sessions since an hour, "
-    "a day or 30 days ago; or over time. Disk is the file system's own count where that has quotas, else what a walk "
-    "has counted, with its age. Times are UTC.",
+    "What jails use: disk and inodes now, with their limits; CPU time, most memory at once, and sessions since an "
+    "hour, a day or 30 days ago; or over time. Disk is the file system's own count where that has quotas, else what a "
+    "walk has counted, with its age. Times are UTC.",
     _EXAMPLES,
 )
 @click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_jail)

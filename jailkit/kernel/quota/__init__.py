@@ -1,7 +1,7 @@
 """Limits of bytes and inodes for directory trees, whoever writes to them, by what their file system has.
 
     found = support("/home")                    # can it? of what kind? if not, why, and what to do
-    directory("/home/alice", 700001280)         # a new directory that counts for that number, and all that comes into it
+    directory("/home/alice", 700001280)         # a new directory, which counts for that number with all that comes in
     adopt("/home/bob", 700002304)               # the same for one that is there
     set_limits("/home/alice", 700001280, 1 << 30, 0)
     usage("/home/alice", 700001280)             # what that number has, and its limits
