@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 from ..errors import JailkitError
 from ..kernel import quota
+from ..provision import limits, resolve
 from ..provision import quota as quotas
-from ..provision import resolve
 from ..provision.state import Row, State
 from ..spec import load
 from ..spec.jail import JailSpec
+from ..spec.template import TemplateSpec
 from .check import OK, Check, Finding, Host, count, fail, ok, several, warn
 
 
@@ -43,15 +44,19 @@ def _rows(host: Host) -> Iterator[Row]:
 
 def _held(host: Host) -> list[Finding]:
     found, limited = [], 0
-    templates = {}
+    templates: dict[str, TemplateSpec] = {}
+    config = load.config(host.paths)
     for row in _rows(host):
         if row.phase != "present":
             continue
-        spec = JailSpec.model_validate(row.spec)
         try:
-            if spec.template not in templates:
-                templates[spec.template] = resolve.template(host.paths, spec.template)[0].spec
-            facts = quotas.facts(host.paths, row, row.home, spec, templates[spec.template])
+            spec = resolve.settled(host.paths, config, JailSpec.model_validate(row.spec))
+            reference = spec.template or ""
+            if reference not in templates:
+                templates[reference] = resolve.template(host.paths, reference)[0].spec
+            template = templates[reference]
+            bounds = limits.levels(template, limits.plan_of(host.paths, spec), spec)
+            facts = quotas.facts(host.paths, row, row.home, row.name, template, bounds)
         except JailkitError:
             continue  # that is another check's
         if facts is None:

@@ -9,10 +9,13 @@ import struct
 
 from ..paths import Paths
 
+TYPE_CHECKING = False  # typing's own constant costs an import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 MAGIC = b"JAILMET1"
 _METER = struct.Struct("=8s5Q")
-_CGROUPS = "/sys/fs/cgroup"
-_V1 = f"{_CGROUPS}/pids/"
+_SLICES = "/sys/fs/cgroup/user.slice"
 
 
 class Meter:
@@ -41,8 +44,8 @@ def read(paths: Paths, uid: int) -> Meter | None:
     return Meter(*_METER.unpack(data)[1:])
 
 
-def settle(paths: Paths, uid: int, procs: str | None, taken: bool = False) -> Meter:
-    """Read the control group of a jail into its file. procs: ``cgroup`` of its entry record; None: it does not run.
+def settle(paths: Paths, uid: int, procs: Sequence[str] | None, taken: bool = False) -> Meter:
+    """Read the control group of a jail into its file. procs: ``cgroups`` of its entry record; None: it does not run.
     taken: the caller takes up what is returned, so the peak begins anew. Raise OSError."""
     meter = read(paths, uid) or Meter()
     cpu, group, peak = (0, 0, 0) if procs is None else figures(uid, procs)
@@ -59,22 +62,16 @@ def settle(paths: Paths, uid: int, procs: str | None, taken: bool = False) -> Me
     return meter
 
 
-def figures(uid: int, procs: str) -> tuple[int, int, int]:
+def figures(uid: int, procs: Sequence[str]) -> tuple[int, int, int]:
     """CPU time in microseconds, inode of the control group that counts it (0: nobody counts), most memory at once in
-    bytes (0: not known)."""
-    name = os.path.dirname(procs)
-    if name.startswith(_V1):
-        tail = name.removeprefix(_V1)
-        peak = _number(f"{_CGROUPS}/memory/{tail}/memory.max_usage_in_bytes")
-        for account in ("cpuacct", "cpu,cpuacct"):
-            path = f"{_CGROUPS}/{account}/{tail}"
-            if (cpu := _number(f"{path}/cpuacct.usage")) is not None:
-                return cpu // 1000, os.stat(path).st_ino, peak or 0
-        return 0, 0, peak or 0
-    path = name or f"{_CGROUPS}/user.slice/user-{uid}.slice"
-    peak = _number(f"{path}/memory.peak")
-    cpu = _number(f"{path}/cpu.stat", "usage_usec ")
-    return (cpu, os.stat(path).st_ino, peak or 0) if cpu is not None else (0, 0, peak or 0)
+    bytes (0: not known). Of the groups of v1, each file is in one; with systemd it is the user's slice."""
+    cpu = group = peak = 0
+    for path in [os.path.dirname(path) for path in procs] or [f"{_SLICES}/user-{uid}.slice"]:
+        nanoseconds, used = _number(f"{path}/cpuacct.usage"), _number(f"{path}/cpu.stat", "usage_usec ")
+        if nanoseconds is not None or used is not None:
+            cpu, group = used if used is not None else (nanoseconds or 0) // 1000, os.stat(path).st_ino
+        peak = _number(f"{path}/memory.peak") or _number(f"{path}/memory.max_usage_in_bytes") or peak
+    return cpu, group, peak
 
 
 def _number(path: str, key: str = "") -> int | None:

@@ -3,15 +3,16 @@ out.
 
 The order, and why each boundary is safe when the process is killed there:
 
-    image           nobody's in particular.
-    jail-files      first where nobody may log in any more: hook and start refuse from here on; then
-    stop            ends who is in. A login that came in between is ended with the others.
+    suspend, stop   first where nobody may log in any more: hook and start refuse from here on; then who is in is ended,
+                    a login that came in between as well.
     key-file        one rename; a key that is taken away opens nothing while the rest goes on.
     home, confine, password
                     each as it was or as it is to be.
-    jail-files      last of what the user meets where logins stay or become possible: one rename of the recipe, which a
-                    start reads whole. A jail that runs keeps its root, its shell and its network until it stops.
+    image           nobody's in particular.
+    jail-files      one rename of the recipe, which a start reads whole. A jail that runs keeps its root, its shell and
+                    its network until it stops.
     set-quota       after the home and the layer that it is for; for who is writing as well.
+    resume          last of what the user meets: logins become possible when everything is there.
     spec            the file says it when it is so.
 
 Until the last step has its mark, the next run goes on from here; an error undoes what was done, by the data of the spec
@@ -31,9 +32,11 @@ from .operations import (
     KeyFile,
     MakeHome,
     Operation,
+    SetLimits,
     SetPassword,
     SetQuota,
     StopJail,
+    Suspend,
     WriteSpec,
 )
 
@@ -46,6 +49,8 @@ def require_unedited(want: JailSpec, facts: Facts) -> None:
     edit of somebody's that would be lost."""
     if facts.spec is None or facts.managed is None or facts.managed.spec is None:
         return
+    if facts.spec == facts.managed.spec:
+        return
     applied, file = JailSpec.model_validate(facts.managed.spec), JailSpec.model_validate(facts.spec)
     asked = {field for field, _, _ in changes(file, want)}
     lost = [row for row in differences(applied, file) if row[0] in asked]
@@ -57,8 +62,8 @@ def require_unedited(want: JailSpec, facts: Facts) -> None:
         )  # fmt: skip
 
 
-def image(spec: JailSpec, facts: Facts) -> list[Operation]:
-    return [] if facts.image else [BuildImage(f"template {spec.template} has no image", template=spec.template)]
+def image(facts: Facts) -> list[Operation]:
+    return [] if facts.image else [BuildImage(f"template {facts.reference} has no image", template=facts.reference)]
 
 
 def quota(facts: Facts) -> list[Operation]:
@@ -77,21 +82,39 @@ def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[O
     is ours, is whole, and may become what is wanted: see refuse.managed."""
     managed = facts.managed
     assert managed is not None
-    have = JailSpec.model_validate(managed.spec) if managed.spec is not None else want
+    have = want if managed.applied or managed.spec is None else JailSpec.model_validate(managed.spec)
     rows = differences(have, want)
     old = have.data() if rows else {}
-    steps = _access(want, have, facts, hashed, old)
+    steps = shut(want, have, facts)
+    steps += _access(want, have, facts, hashed, old)
     made, warnings = _jail_files(want, facts, rows, old)
-    if want.suspended is None:
-        steps += made
-    else:
-        if facts.running or have.suspended is None:
-            made.append(StopJail("a suspended jail runs nothing"))
-        steps = made + steps
-    steps += quota(facts)
-    if not facts.marked or not managed.applied or JailSpec.model_validate(facts.spec) != want:
-        steps.append(WriteSpec(_spec_why(facts, rows), spec=want.data(), fresh=False, old=old))
+    steps += made + quota(facts)
+    if want.suspended is None and facts.suspended is not None:
+        why = "it is suspended no more" if have.suspended is not None else "the spec says nothing of that"
+        steps.append(Suspend(why, message=None, old=have.suspended or facts.suspended or None))
+    steps += spec_file(want, facts, rows, old)
     return steps, warnings
+
+
+def shut(want: JailSpec, have: JailSpec, facts: Facts) -> list[Operation]:
+    """What a suspension takes, beside the spec."""
+    steps: list[Operation] = []
+    if want.suspended is None:
+        return steps
+    if facts.suspended != want.suspended:
+        why = "it is to be suspended" if have.suspended is None else "the user is to be told this"
+        steps.append(Suspend(why, message=want.suspended, old=have.suspended))
+    if facts.running or have.suspended is None:
+        steps.append(StopJail("a suspended jail runs nothing"))
+    return steps
+
+
+def spec_file(want: JailSpec, facts: Facts, rows: list[tuple[str, str, str]], old: dict[str, Any]) -> list[Operation]:
+    managed = facts.managed
+    assert managed is not None
+    if facts.marked and managed.applied and JailSpec.model_validate(facts.spec) == want:
+        return []
+    return [WriteSpec(_spec_why(facts, rows), spec=want.data(), fresh=False, old=old)]
 
 
 def _jail_files(
@@ -100,7 +123,9 @@ def _jail_files(
     if facts.files == "same":
         return [], []
     why = "they are missing" if facts.files == "missing" else _why(rows) or "they differ from the spec"
-    steps = [*image(want, facts), JailFiles(why, spec=want.data(), fresh=False, old=old)]
+    steps = [*image(facts), JailFiles(why, spec=want.data(), fresh=False, old=old)]
+    if facts.running and want.suspended is None:
+        steps.append(SetLimits("what has changed may be a limit"))
     fields = [field for field, _, _ in rows]
     later = not rows or any(field not in _AT_ONCE and not field.startswith("limits.") for field in fields)
     if later and facts.running and want.suspended is None:

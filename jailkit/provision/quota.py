@@ -8,14 +8,14 @@ later acts at once."""
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import JailkitError
 from ..kernel import quota
 from ..paths import Paths
 from ..spec.fields import size_bytes
-from ..spec.jail import JailSpec
-from ..spec.limits import effective
+from ..spec.limits import Effective
 from ..spec.template import TemplateSpec
 from .state import Row
 
@@ -58,10 +58,9 @@ def _size(number: int) -> str:
     return f"{number} bytes"
 
 
-def wanted(spec: JailSpec, template: TemplateSpec) -> Limit:
-    """What holds for a jail of ``spec``."""
-    found = effective((f"template {template.name}", template.limits), ("jail", spec.limits))
-    disk, inodes = found["disk"].value, found["inodes"].value
+def wanted(bounds: Mapping[str, Effective]) -> Limit:
+    """Of all limits of a jail (limits.levels) those of disk and inodes."""
+    disk, inodes = bounds["disk"].value, bounds["inodes"].value
     return Limit(size_bytes(disk) if disk else 0, inodes or 0)
 
 
@@ -74,12 +73,14 @@ def _is_tree(path: str) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)
 
 
-def facts(paths: Paths, row: Row | None, home: str, spec: JailSpec, template: TemplateSpec) -> Quota | None:
+def facts(
+    paths: Paths, row: Row | None, home: str, name: str, template: TemplateSpec, bounds: Mapping[str, Effective]
+) -> Quota | None:
     """What the planner judges; None for a jail that has, and is to have, no limit. Raise OSError."""
-    limit = wanted(spec, template)
+    limit = wanted(bounds)
     if row is None and not limit:
         return None
-    places = [home, *([paths.layer(spec.user)] if template.root == "overlay" else [])]
+    places = [home, *([paths.layer(name)] if template.root == "overlay" else [])]
     refused, hint = _refusal(places, limit) if limit else ("", "")
     if row is None:
         return Quota(limit.disk, limit.inodes, held=False, refused=refused, hint=hint)

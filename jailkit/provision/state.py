@@ -56,6 +56,9 @@ CREATE TABLE IF NOT EXISTS steps (
 """
 _COLUMNS = "name, uid, gid, base, phase, existing, old_shell, was_member, home, image, spec, created, level"
 
+_TEMPLATE, _PLAN = "json_extract(spec, '$.template')", "json_extract(spec, '$.plan')"
+"""Of the index as of the queries: SQLite takes an index on an expression where the two read the same."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -121,6 +124,8 @@ class State:
                 db.execute("ALTER TABLE jails ADD COLUMN level TEXT NOT NULL DEFAULT 'namespaces'")
             # the highest is asked for at each addition
             db.execute("CREATE INDEX IF NOT EXISTS given_uid ON given (uid)")
+            # and at each switch of a tag, the levels of its jails
+            db.execute(f"CREATE INDEX IF NOT EXISTS jails_template ON jails ({_TEMPLATE}, {_PLAN}, level)")
 
     def close(self) -> None:
         self._db.close()
@@ -177,17 +182,21 @@ class State:
         with self._errors():
             return [_row(found) for found in self._db.execute(f"SELECT {_COLUMNS} FROM jails ORDER BY name")]
 
-    def templates(self) -> dict[str, int]:
-        """How many jails there are of each template (of each tag)."""
-        query = "SELECT json_extract(spec, '$.template'), count(*) FROM jails GROUP BY 1"
+    def names(self, plan: str | None = None) -> list[str]:
+        """Names of all jails, or of those with this plan, sorted."""
+        query = f"SELECT name FROM jails WHERE ?1 IS NULL OR {_PLAN} = ?1 ORDER BY name"
         with self._errors():
-            return {str(name): int(count) for name, count in self._db.execute(query)}
+            return [str(name) for (name,) in self._db.execute(query, (plan,))]
 
-    def levels(self, template: str) -> list[str]:
-        """The levels of the jails of a template (of a tag)."""
-        query = "SELECT DISTINCT level FROM jails WHERE json_extract(spec, '$.template') = ? ORDER BY level"
+    def named(self) -> list[tuple[str, str | None, str | None]]:
+        """Of all jails what their specs name: (name of the jail, template or tag, plan), by name."""
         with self._errors():
-            return [str(level) for (level,) in self._db.execute(query, (template,))]
+            return list(self._db.execute(f"SELECT name, {_TEMPLATE}, {_PLAN} FROM jails ORDER BY name"))
+
+    def templates(self) -> list[tuple[str | None, str | None, str, int]]:
+        """How many jails there are by what their specs name: (template or tag, plan, level, how many)."""
+        with self._errors():
+            return list(self._db.execute(f"SELECT {_TEMPLATE}, {_PLAN}, level, count(*) FROM jails GROUP BY 1, 2, 3"))
 
     def reserve(self, row: Row, choose: Any) -> Row:
         """Insert ``row`` with the ids that ``choose(highest uid given or 0, last base given or None)`` returns as (uid,

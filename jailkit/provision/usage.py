@@ -126,7 +126,7 @@ def _meter(paths: Paths, uid: int) -> meters.Meter | None:
         return None
     with runtime.Locked(paths, uid):
         record = runtime.running(paths, uid)
-        return meters.settle(paths, uid, record.cgroup if record else None, taken=True)
+        return meters.settle(paths, uid, record.cgroups if record else None, taken=True)
 
 
 def _boot() -> str:

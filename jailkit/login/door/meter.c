@@ -11,9 +11,6 @@
 
 #include "hook.h"
 
-#define CGROUPS "/sys/fs/cgroup"
-#define V1 CGROUPS "/pids/"
-
 static int meter_open(int dir, struct meter *meter)
 {
 	int fd = openat(dir, "meter", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -60,46 +57,44 @@ static bool number(const char *path, const char *file, const char *key, uint64_t
 	return true;
 }
 
-/* CPU time in microseconds and most memory at once in bytes, of the jail's control group: v2, v1, or the user's slice where
- * systemd keeps it. */
-static bool group_read(const struct record *record, uint64_t *cpu, uint64_t *group, uint64_t *peak)
+/* CPU time in microseconds and most memory at once in bytes, where the control group at `path` counts them. */
+static void group_read(const char *path, uint64_t *cpu, uint64_t *group, uint64_t *peak)
 {
-	static const char *const accounts[] = { "cpuacct", "cpu,cpuacct" };
-	char name[sizeof record->cgroup], path[sizeof name + sizeof CGROUPS + 16];
+	uint64_t nanoseconds;
 
-	(void)snprintf(name, sizeof name, "%s", record->cgroup);
-	char *last = strrchr(name, '/');
-	if (last != NULL)
-		*last = '\0';
-	*peak = 0;
-	if (strncmp(name, V1, sizeof V1 - 1) == 0) {
-		(void)snprintf(path, sizeof path, CGROUPS "/memory/%s", name + sizeof V1 - 1);
+	if (!number(path, "cpu.stat", "usage_usec ", cpu, group) && number(path, "cpuacct.usage", "", &nanoseconds, group))
+		*cpu = nanoseconds / 1000;
+	if (!number(path, "memory.peak", "", peak, NULL))
 		(void)number(path, "memory.max_usage_in_bytes", "", peak, NULL);
-		for (size_t i = 0; i < sizeof accounts / sizeof *accounts; i++) {
-			(void)snprintf(path, sizeof path, CGROUPS "/%s/%s", accounts[i], name + sizeof V1 - 1);
-			if (number(path, "cpuacct.usage", "", cpu, group)) {
-				*cpu /= 1000;
-				return true;
-			}
-		}
-		return *peak != 0;
+}
+
+/* Each of the groups of v1 counts one of them; with systemd the user's slice counts both. */
+static void groups_read(const struct record *record, uint64_t *cpu, uint64_t *group, uint64_t *peak)
+{
+	char path[sizeof record->cgroups];
+
+	for (const char *procs = record->cgroups; *procs != '\0'; procs += strlen(procs) + 1) {
+		(void)snprintf(path, sizeof path, "%s", procs);
+		char *last = strrchr(path, '/');
+		if (last != NULL)
+			*last = '\0';
+		group_read(path, cpu, group, peak);
 	}
-	if (name[0] == '\0')
-		(void)snprintf(path, sizeof path, CGROUPS "/user.slice/user-%u.slice", record->uid);
-	else
-		(void)snprintf(path, sizeof path, "%s", name);
-	(void)number(path, "memory.peak", "", peak, NULL);
-	return number(path, "cpu.stat", "usage_usec ", cpu, group) || *peak != 0;
+	if (record->cgroups[0] == '\0') {
+		(void)snprintf(path, sizeof path, "/sys/fs/cgroup/user.slice/user-%u.slice", record->uid);
+		group_read(path, cpu, group, peak);
+	}
 }
 
 /* Before the group is gone. One group may be read more than once: the user's slice outlives a jail. */
 void meter_end(int dir, const struct record *record)
 {
-	uint64_t cpu = 0, group = 0, peak;
+	uint64_t cpu = 0, group = 0, peak = 0;
 	struct meter meter;
 	int fd;
 
-	if (!group_read(record, &cpu, &group, &peak) || (fd = meter_open(dir, &meter)) < 0)
+	groups_read(record, &cpu, &group, &peak);
+	if ((group == 0 && peak == 0) || (fd = meter_open(dir, &meter)) < 0)
 		return;
 	meter.cpu += group == meter.group && cpu >= meter.seen ? cpu - meter.seen : cpu;
 	meter.group = group;

@@ -14,18 +14,20 @@ from .home import KeepHome, MakeHome, RemoveHome
 from .image import BuildImage
 from .jail_files import JailFiles
 from .key_file import KeyFile, RemoveKeys
+from .limits import SetLimits
 from .password import SetPassword
 from .quota import ClearQuota, SetQuota
 from .reserve import Reserve
 from .spec_file import RemoveSpec, WriteSpec
 from .spool import CleanSpool
 from .stop import RequireUnmounted, StopJail
+from .suspend import Suspend
 
 __all__ = [
     "BuildImage", "CleanSpool", "ClearQuota", "Confine", "CreateAccount", "Disable", "Enable", "Forget", "GiveBack",
     "JailFiles", "KeepHome", "KeyFile", "MakeHome", "Operation", "RemoveAccount", "RemoveHome", "RemoveJailFiles",
-    "RemoveKeys", "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "SetQuota", "StopJail", "WriteArchive",
-    "WriteSpec", "from_data",
+    "RemoveKeys", "RemoveSpec", "RequireUnmounted", "Reserve", "SetLimits", "SetPassword", "SetQuota", "StopJail",
+    "Suspend", "WriteArchive", "WriteSpec", "from_data",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {
@@ -33,7 +35,7 @@ _KINDS: dict[str, type[Operation]] = {
     for kind in (
         BuildImage, CleanSpool, ClearQuota, Confine, CreateAccount, Disable, Enable, Forget, GiveBack, JailFiles,
         KeepHome, KeyFile, MakeHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec,
-        RequireUnmounted, Reserve, SetPassword, SetQuota, StopJail, WriteArchive, WriteSpec,
+        RequireUnmounted, Reserve, SetLimits, SetPassword, SetQuota, StopJail, Suspend, WriteArchive, WriteSpec,
     )
 }  # fmt: skip
 

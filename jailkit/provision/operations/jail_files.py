@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import JailkitError
-from ...jail.stop import stop
+from ...jail import runtime
 from ...kernel.beneath import remove_tree
 from ...spec.jail import JailSpec
 from .. import files, resolve
 from ..world import World
+from . import limits
 from .base import Operation
 
 
@@ -35,19 +36,20 @@ class JailFiles(Operation):
             files.remove(world.paths.uid_mark(world.row().uid))
         elif self.old:
             _write(world, self.old, False)
-            if self.old.get("suspended") is not None:
-                stop(world.paths, world.row().uid, world.name)  # it was open for a moment
+            if runtime.running(world.paths, world.row().uid) is not None:
+                limits.hold(world)
 
 
 def _write(world: World, data: dict[str, Any], fresh: bool) -> None:
     row = world.row()
-    spec = JailSpec.model_validate(data)
+    spec = resolve.settled(world.paths, world.config, JailSpec.model_validate(data))
+    assert spec.template is not None
     template, image = world.template(world.paths, spec.template)
     if image is None:
         raise JailkitError("missing.image", f"template {spec.template} has no image", "run this command again")
     ids = (row.uid, row.gid, row.base)
     made, content = resolve.wanted(world.paths, template, spec, ids, row.home, image, world.look)
-    made = made.but(disabled=resolve.SETTING_UP) if fresh else made
-    resolve.write(world.paths, made, content, world.sync)
+    reason = resolve.SETTING_UP if fresh else resolve.kept_reason(world.paths, world.name, spec)
+    resolve.write(world.paths, made.but(disabled=reason), content, world.sync)
     world.point("written")
     world.state.update(world.name, image=image, spec=data)
