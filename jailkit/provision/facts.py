@@ -72,8 +72,8 @@ class Facts:
     jail's login shell exists. running: the jail runs. suspended: see resolve.suspended. unheld: what of its limits this
     host cannot hold, (name, reason); weak: sentences about what it holds in part. mounts: mount points at or below
     home and jail directory. quota: limits of disk and inodes, those that are asked for and those that hold; None: there
-    are none. password: whether a given password is the account's; None when none was given. door: its
-    path, and whether it is installed."""
+    are none. password: whether a given password is the account's; None when none was given. door: its path, and whether
+    it is installed."""
 
     name: str
     account: Account | None = None
