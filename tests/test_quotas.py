@@ -122,14 +122,14 @@ def test_a180_a_subvolume_would_be_outside(quoted: Host) -> None:
 def test_what_cannot_be_held_is_refused(quoted: Host) -> None:
     error = change(quoted, "qfree", inodes="1000")["jails"][0]["error"]  # type: ignore[index]
     assert error["code"] == "host.quota" and "btrfs cannot limit the number of files" in error["message"]  # type: ignore[index]
-    found = json.loads(quoted.jailctl("--json", "doctor", "--only", "quota", check=False).stdout)
+    found = json.loads(quoted.jailctl("--json", "doctor", "quota", check=False).stdout)
     states = {check["id"]: check["state"] for check in found["checks"]}
     assert states == {"quota.file-systems": "ok", "quota.held": "ok", "quota.counted": "ok"}
 
 
 def test_removal_clears(quoted: Host) -> None:
     add(quoted, "qgone", "shell", disk="16M")
-    base = json.loads(quoted.jailctl("--json", "show", "qgone").stdout)["base"]
+    base = json.loads(quoted.jailctl("--json", "show", "qgone").stdout)["jail"]["base"]
     groups = ["/usr/bin/btrfs", "qgroup", "show", TOP]
     assert f"1/{base}" in quoted.run(groups, check=True).stdout
     quoted.jailctl("remove-user", "qgone")
