@@ -32,6 +32,7 @@ VERBS: Table = {
     "stop": ("stop", "End a jail's sessions and processes."),
     "exec": ("exec", "Run a command in a jail, as its user."),
     "enter": ("enter", "Open a shell in a jail, as its user."),
+    "usage": ("usage", "What jails use: disk, CPU, memory, sessions; now and over time."),
     "diff": ("diff", "What a jail has changed in its writable root."),
     "reset": ("reset", "Drop what a jail has changed in its writable root."),
     "commit": ("commit", "Make an image of a jail's root as it is."),

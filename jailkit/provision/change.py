@@ -11,6 +11,7 @@ The order, and why each boundary is safe when the process is killed there:
     image           nobody's in particular.
     jail-files      one rename of the recipe, which a start reads whole. A jail that runs keeps its root, its shell and
                     its network until it stops.
+    set-quota       after the home and the layer that it is for; for who is writing as well.
     resume          last of what the user meets: logins become possible when everything is there.
     spec            the file says it when it is so.
 
@@ -40,6 +41,7 @@ from .operations import (
     SetHome,
     SetLimits,
     SetPassword,
+    SetQuota,
     StopJail,
     Suspend,
     WriteSpec,
@@ -71,6 +73,17 @@ def image(facts: Facts) -> list[Operation]:
     return [] if facts.image else [BuildImage(f"template {facts.reference} has no image", template=facts.reference)]
 
 
+def quota(facts: Facts) -> list[Operation]:
+    """Limits of disk and inodes, where others hold than are asked for."""
+    found = facts.quota
+    if found is None or found.held:
+        return []
+    limited = found.disk or found.inodes
+    why = "others hold" if found.old_disk or found.old_inodes else "none hold yet"
+    old = {"old_disk": found.old_disk, "old_inodes": found.old_inodes}
+    return [SetQuota(why if limited else "none are asked for", disk=found.disk, inodes=found.inodes, **old)]
+
+
 def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[Operation], list[str]]:
     """The steps and the warnings. hashed: of a password that is to be set, or None. The facts are those of a jail that
     is ours, is whole, and may become what is wanted: see refuse.managed."""
@@ -84,7 +97,7 @@ def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[O
         return _move(want, facts, rows, old, access), []
     steps = shut(want, have, facts) + access
     made, warnings = _jail_files(want, facts, rows, old)
-    steps += made
+    steps += made + quota(facts)
     if want.suspended is None and facts.suspended is not None:
         why = "it is suspended no more" if have.suspended is not None else "the spec says nothing of that"
         steps.append(Suspend(why, message=None, old=have.suspended or facts.suspended or None))

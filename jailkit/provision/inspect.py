@@ -17,7 +17,7 @@ from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
 from ..spec.plan import PlanSpec
-from . import accounts, files, ids, keys, limits, mounts, passwords, resolve
+from . import accounts, files, ids, keys, limits, mounts, passwords, quota, resolve
 from .facts import Account, Facts, Home, Managed
 from .lookup import LIVE, Lookup
 from .operations.reserve import LOGIN_DEFS
@@ -59,6 +59,7 @@ def for_add(
         running=row is not None and runtime.running(paths, row.uid) is not None,
         unheld=tuple(limits.unheld(paths, bounds, template.spec.level, home)),
         weak=tuple(limits.weak(bounds)),
+        quota=quota.facts(paths, row, home, name, template.spec, bounds) if home.startswith("/") else None,
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
@@ -79,6 +80,7 @@ def for_remove(paths: Paths, config: Config, row: Row | None, name: str, look: L
         home=home_at(row.home) if row else None,
         mounts=tuple(mounts.below([row.home, paths.jail(name)])) if row else (),
         running=row is not None and runtime.running(paths, row.uid) is not None,
+        quota=quota.facts_of_removal(paths, row) if row else None,
         uid_min=_uid_min(config),
     )
 
