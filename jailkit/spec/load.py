@@ -24,9 +24,9 @@ _LIMIT = 1 << 20
 M = TypeVar("M", bound=Model)
 
 
-def read_trusted(path: str) -> bytes:
+def read_trusted(path: str, limit: int = _LIMIT) -> bytes:
     """Content of a file that only root can have written: each component of ``path`` root's own and writable by nobody
-    else, no link, a plain file of at most 1 MiB.
+    else, no link, a plain file of at most ``limit`` bytes (1 MiB).
 
     Raise FileNotFoundError, ``unsafe.path``, ``invalid.file``, ``io.read``."""
     directory, _, name = path.rpartition("/")
@@ -45,11 +45,11 @@ def read_trusted(path: str) -> bytes:
                 raise JailkitError("invalid.file", f"{path} is not a plain file", f"ls -l {path}")
             if status.st_uid != 0 or status.st_mode & 0o022:
                 raise JailkitError("unsafe.path", f"{path} is not root's alone", f"chmod go-w {path}")
-            data = file.read(_LIMIT + 1)
+            data = file.read(limit + 1)
     except OSError as error:
         raise JailkitError("io.read", f"cannot read {path}: {error.strerror}") from None
-    if len(data) > _LIMIT:
-        raise JailkitError("invalid.file", f"{path} is larger than 1 MiB", f"ls -l {path}")
+    if len(data) > limit:
+        raise JailkitError("invalid.file", f"{path} is larger than {limit >> 20} MiB", f"ls -l {path}")
     return data
 
 
@@ -102,7 +102,7 @@ def validate(model: type[M], data: dict[str, Any], file: str, code: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as failure:
-        errors = [(_where(error), _sentence(model, error)) for error in failure.errors()]
+        errors = [(_where(error), sentence(model, error)) for error in failure.errors()]
         raise InvalidFile(code, file, list(dict.fromkeys(errors))) from None
 
 
@@ -128,7 +128,21 @@ _WORDS = {
 }
 
 
-def _sentence(model: type[Model], error: ErrorDetails) -> str:
+def path_of(error: ErrorDetails, data: Any) -> tuple[str | int, ...]:
+    """Where in ``data`` an error is: without the branches of unions, which pydantic names as well. A list of tables
+    may have been read as a table by their ``user`` or ``name``."""
+    path: list[str | int] = []
+    for part in error["loc"]:
+        if isinstance(data, list) and isinstance(part, str):
+            names = [item.get("user", item.get("name")) if isinstance(item, dict) else None for item in data]
+            part = names.index(part) if part in names else len(data)
+        if part in data if isinstance(data, dict) else isinstance(data, list) and int(part) < len(data):
+            data = data[part]
+            path.append(part)
+    return (*path, error["loc"][-1]) if error["type"] == "missing" else tuple(path)
+
+
+def sentence(model: type[Model], error: ErrorDetails) -> str:
     kind = error["type"]
     if kind == "extra_forbidden":
         return "is not a known key" + _did_you_mean(model, error)
