@@ -143,7 +143,7 @@ def _spec(paths: Paths, default_template: str, name: str, pairs: tuple[str, ...]
 
 def _with_way_out(error: JailkitError, paths: Paths, name: str) -> JailkitError:
     if error.code == "conflict.differs" and not error.hint.startswith("passwd"):
-        error.hint = f"to change it: edit {paths.spec(name)}, then: jailctl add-user {name}"
+        error.hint = f"to change it: jailctl set {name} KEY=VALUE; or edit {paths.spec(name)}, then add-user again"
     return error
 
 

@@ -12,7 +12,7 @@ import os
 import pwd
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import JailkitError
@@ -191,6 +191,15 @@ def delete(paths: Paths, name: str, uid: int, point: Point = lambda label: None)
     if _lines("/etc/passwd", name) and any(_lines(file, name) for file in SUBORDINATE):
         _change(paths, [USERDEL, "--", name])  # somebody gave her subordinate ids, whose files have more to them
     _one(change(paths, remove=[(name, uid)], point=point))
+
+
+def with_subordinates(names: Iterable[str]) -> set[str]:
+    """Those of ``names`` that somebody gave ranges in subuid(5) or subgid(5)."""
+    found: set[str] = set()
+    for path in SUBORDINATE:
+        with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="surrogateescape") as file:
+            found.update(line.partition(":")[0] for line in file)
+    return found & set(names)
 
 
 def set_shell(paths: Paths, name: str, shell: str) -> None:

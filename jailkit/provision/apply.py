@@ -25,7 +25,7 @@ Boundary = Callable[[int, str], None]
 """Called at each boundary, for crash tests: number of the step from 0, and "doing" (marked, not begun), "applied"
 (done, not marked), "done", "undoing", "undone", or a name that the operation has for a point within itself."""
 
-_UNDONE = {"add": None, "mend": "present", "remove": "present"}
+_UNDONE = {"add": None, "mend": "present", "change": "present", "remove": "present"}
 
 
 def _nothing(*_: object) -> None:
@@ -52,7 +52,7 @@ class Applier:
 
     def begin(self, kind: str, operations: Sequence[Operation]) -> None:
         """Write the plan down and carry it out. Raise what an operation raised, after undoing what was done."""
-        with _told():
+        with told():
             self._state.begin(self._name, kind, [operation.data() for operation in operations], int(time.time()))
             self.resume()
 
@@ -63,7 +63,7 @@ class Applier:
             self.undo()
             return
         try:
-            with _told():
+            with told():
                 self._forward(plan)
         except BaseException as error:
             self.failed(error)
@@ -80,7 +80,7 @@ class Applier:
             self._boundary(number, "undoing")
             self._enter(plan, number, note)
             try:
-                with _told():
+                with told():
                     from_data(data).undo(self._world)
             except JailkitError as error:
                 raise JailkitError(
@@ -147,7 +147,7 @@ def past_return(paths: Paths, plan: OpenPlan) -> bool:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """An OSError as an error that an administrator can act on."""
     try:
         yield

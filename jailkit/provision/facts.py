@@ -46,7 +46,8 @@ class Home:
 
 @dataclass(frozen=True)
 class Managed:
-    """The row of a jail that is ours. applied: the spec that is asked for is the one that was applied."""
+    """The row of a jail that is ours. spec: data of the spec that was applied last; applied: it is the one that is
+    asked for."""
 
     uid: int
     gid: int
@@ -57,6 +58,7 @@ class Managed:
     was_member: bool = False
     applied: bool = True
     level: str = "namespaces"
+    spec: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ class Facts:
     """group: whether a group of the user's name exists without the account. spec: data of the spec file, or None;
     marked: it carries jailkit's mark. image: digest that the template's tag names, or None. files: how the jail's own
     files stand: "missing", "same" or "differ". keys: "missing", "same" or "differ", against the spec on the disk.
-    shell: the jail's login shell exists. mounts: mount points at or below home and jail directory.
-    password: whether a given password is the account's; None when none was given. door: its path, and whether it
-    is installed."""
+    shell: the jail's login shell exists. running: the jail runs. mounts: mount points at or below home and jail
+    directory. password: whether a given password is the account's; None when none was given. door: its path, and
+    whether it is installed."""
 
     name: str
     account: Account | None = None
@@ -79,6 +81,7 @@ class Facts:
     files: str = "missing"
     keys: str = "missing"
     shell: bool = True
+    running: bool = False
     mounts: tuple[str, ...] = ()
     password: bool | None = None
     door: bool = True

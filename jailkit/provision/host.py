@@ -10,7 +10,7 @@ alice = host.apply(plan)
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import JailkitError
@@ -20,19 +20,27 @@ from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
 from . import archive as archives
-from . import files, inspect, keys, layout, passwords, plan, refuse, resolve
+from . import batch, files, inspect, keys, layout, passwords, plan, refuse, resolve
 from .apply import Applier, Boundary, Progress, past_return
+from .batch import Progress as BatchProgress
+from .batch import Result, Stop, Task
 from .info import JailInfo, info
 from .lock import locked
+from .lookup import LIVE
 from .operations import KeepHome, Operation, WriteArchive, from_data
 from .state import OpenPlan, Row, State
+from .view import View
 
 
 @dataclass(frozen=True)
 class _Add:
+    """change: a jail that is there becomes what the spec says; force: see Host.plan."""
+
     spec: JailSpec
     password: str | None
     hashed: str | None
+    change: bool = False
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,11 +113,21 @@ class Host:
 
         An empty plan: it is true already. Raise ``conflict.differs`` for a jail that is another one; the refusals of
         refuse.py; ``invalid.key*``, ``invalid.password``, ``missing.template``, ``invalid.template``."""
-        spec = _with_keys(spec, keys)
-        hashed = None
-        if password is not None:
-            hashed = passwords.hash_password(password)
-        request = _Add(spec, password, hashed)
+        hashed = passwords.hash_password(password) if password is not None else None
+        return self._plan(_Add(_with_keys(spec, keys), password, hashed))
+
+    def plan(self, spec: JailSpec, keys: Sequence[str] = (), password: str | None = None, force: bool = False) -> Plan:
+        """What brings this host to ``spec``, a new jail or a change of the one that is there; reads only. Also what has
+        drifted from it on the disk is put right. An empty plan: it is so already.
+
+        keys: lines of public keys, added to the spec's own. password: the one to log in with from now on. force: drop
+        what was edited in the spec file and never applied. Raise as :meth:`plan_add`, but ``conflict.edited`` in place
+        of ``conflict.differs``; ``conflict.unchangeable``, ``conflict.level``."""
+        hashed = passwords.hash_password(password) if password is not None else None
+        return self._plan(_Add(_with_keys(spec, keys), password, hashed, True, force))
+
+    def _plan(self, request: _Add) -> Plan:
+        spec = request.spec
         opened = self._opened(spec.user)
         if opened is None:
             try:
@@ -134,12 +152,16 @@ class Host:
             return _resumed(opened, request, self._goes_back(opened, request))
         return self._judged_remove(name, request)
 
-    def _judged_add(self, request: _Add) -> Plan:
+    def _judged_add(self, request: _Add, view: View | None = None) -> Plan:
         spec = request.spec
-        template, image = resolve.template(self.paths, spec.template)
-        row = self._row(spec.user)
-        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password)
-        made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
+        template, image = (view.template if view else resolve.template)(self.paths, spec.template)
+        row = view.rows.get(spec.user) if view else self._row(spec.user)
+        look = view.look if view else LIVE
+        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look)
+        if request.change:
+            made = plan.plan_change(spec, template.spec, self.config, facts, request.hashed, request.force)
+        else:
+            made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
         return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
 
     @staticmethod
@@ -163,8 +185,9 @@ class Host:
         keeps = any(isinstance(from_data(data), KeepHome) for data, _, _ in opened.steps)
         return (_archive(opened), keeps) != (request.archive, request.keep_home)
 
-    def _judged_remove(self, name: str, request: _Remove) -> Plan:
-        facts = inspect.for_remove(self.paths, self.config, self._row(name), name)
+    def _judged_remove(self, name: str, request: _Remove, view: View | None = None) -> Plan:
+        row, look = (view.rows.get(name), view.look) if view else (self._row(name), LIVE)
+        facts = inspect.for_remove(self.paths, self.config, row, name, look)
         made = plan.plan_remove(name, facts, request.keep_home, request.archive)
         if request.archive is not None:
             archives.check_target(request.archive)
@@ -210,6 +233,55 @@ class Host:
                 "conflict.plan-aged", f"what is to be done to {plan.name} has changed meanwhile", "run it again"
             )
         return fresh
+
+    def add_many(
+        self, requests: Iterable[tuple[JailSpec, str | None]], jobs: int = 2, progress: BatchProgress | None = None,
+        stop: Stop | None = None, force: bool = False,
+    ) -> Iterator[Result]:  # fmt: skip
+        """Bring this host to many specs (each with a password, or None), as :meth:`plan` and :meth:`apply` would one by
+        one, some hundreds at a time; see batch.py. requests: read as they are needed. jobs: how many things are
+        done at once. progress, stop: see batch.Progress; asked between chunks.
+
+        A jail that fails stops no other: its result holds the error. Raise ``denied.root``, ``io.state``."""
+        tasks = (self._add_task(spec, password, force) for spec, password in requests)
+        return batch.Batch(self.paths, self.config, self.state, jobs, progress, stop).run(tasks, batch.length(requests))
+
+    def remove_many(
+        self, names: Iterable[str], keep_home: bool = False, archive: Callable[[str], str] | None = None, jobs: int = 2,
+        progress: BatchProgress | None = None, stop: Stop | None = None,
+    ) -> Iterator[Result]:  # fmt: skip
+        """Remove many jails; see :meth:`add_many` and :meth:`plan_remove`. archive: the file for the home of a name."""
+        tasks = (self._remove_task(name, keep_home, archive(name) if archive else None) for name in names)
+        return batch.Batch(self.paths, self.config, self.state, jobs, progress, stop).run(tasks, batch.length(names))
+
+    def _add_task(self, spec: JailSpec, password: str | None, force: bool) -> Task:
+        hashed: list[str] = []
+
+        def prepare(there: bool) -> None:
+            have = (LIVE.password_field(spec.user) or "") if there else ""
+            if password is not None and not passwords.matches(password, have):
+                hashed.append(passwords.hash_password(password))
+
+        def judge(view: View) -> Plan:
+            return self._judged_add(_Add(_with_keys(spec, ()), password, next(iter(hashed), None), True, force), view)
+
+        def alone() -> Plan:
+            plan = self.plan(spec, password=password, force=force)
+            self.apply(plan)
+            return plan
+
+        return Task(spec.user, judge, alone, prepare if password is not None else None)
+
+    def _remove_task(self, name: str, keep_home: bool, archive: str | None) -> Task:
+        def alone() -> Plan:
+            plan = self.plan_remove(name, keep_home, archive)
+            self.apply(plan)
+            return plan
+
+        def judge(view: View) -> Plan:
+            return self._judged_remove(user_name(name), _Remove(keep_home, archive), view)
+
+        return Task(name, judge, alone)
 
     def refresh(self, name: str) -> None:
         """Make recipe and files of ``name`` anew for the image that its template's tag names now. Nothing else of the

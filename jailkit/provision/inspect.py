@@ -9,6 +9,7 @@ import stat
 from ..errors import JailkitError
 from ..image import store
 from ..image.template import Template
+from ..jail import runtime
 from ..kernel import proc
 from ..kernel.beneath import require_root_owned_chain
 from ..paths import CHROOT_GROUP, Paths
@@ -47,6 +48,7 @@ def for_add(
         files=_files(paths, row, spec, template, image, look),
         keys=_keys(paths, spec),
         shell=template.spec.level == "chroot" or _shell(paths, template, spec, image),
+        running=row is not None and runtime.running(paths, row.uid) is not None,
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
@@ -54,13 +56,13 @@ def for_add(
     )
 
 
-def for_remove(paths: Paths, config: Config, row: Row | None, name: str) -> Facts:
+def for_remove(paths: Paths, config: Config, row: Row | None, name: str, look: Lookup = LIVE) -> Facts:
     """What ``plan_remove`` judges."""
-    entry = accounts.find(name)
+    entry = look.find(name)
     have, marked = _spec(paths, name)
     return Facts(
         name,
-        account=_account(entry, False) if entry else None,
+        account=_account(entry, False, look) if entry else None,
         managed=_managed(row),
         spec=have,
         marked=marked,
@@ -75,7 +77,7 @@ def _managed(row: Row | None, spec: JailSpec | None = None) -> Managed | None:
         return None
     applied = spec is None or row.spec == spec.data()
     return Managed(
-        row.uid, row.gid, row.phase, row.existing, row.home, row.old_shell, row.was_member, applied, row.level
+        row.uid, row.gid, row.phase, row.existing, row.home, row.old_shell, row.was_member, applied, row.level, row.spec
     )
 
 
@@ -133,9 +135,7 @@ def _home(path: str) -> Home:
     return Home(path, kind, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), unsafe)
 
 
-def _files(
-    paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None, look: Lookup
-) -> str:
+def _files(paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None, look: Lookup) -> str:
     if row is None or row.phase != "present":
         return "missing"
     if tagged is None:

@@ -24,10 +24,9 @@ from ..errors import JailkitError
 from ..spec.config import Config
 from ..spec.jail import JailSpec, differences
 from ..spec.template import TemplateSpec
-from . import refuse
+from . import change, refuse
 from .facts import Facts
 from .operations import (
-    BuildImage,
     CleanSpool,
     Confine,
     CreateAccount,
@@ -96,7 +95,7 @@ def _new(spec: JailSpec, level: str, facts: Facts, hashed: str | None) -> Plan:
     assert facts.home is not None
     home, data = facts.home.path, spec.data()
     plan: list[Operation] = [Reserve(f"{spec.user} is new", home=home, spec=data, level=level)]
-    plan += _image(spec, facts)
+    plan += change.image(spec, facts)
     plan.append(JailFiles(f"the jail is made from template {spec.template}", spec=data))
     plan += _keys(spec, facts)
     plan.append(CreateAccount(f"there is no account {spec.user}", home=home))
@@ -123,7 +122,7 @@ def _take(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
         f"the account {spec.user} exists", home=account.home, existing=True, uid=account.uid, gid=account.gid,
         old_shell=account.shell, was_member=account.member, spec=data,
     )  # fmt: skip
-    plan: list[Operation] = [reserve, *_image(spec, facts)]
+    plan: list[Operation] = [reserve, *change.image(spec, facts)]
     plan.append(JailFiles(f"the jail is made from template {spec.template}", spec=data))
     plan += _keys(spec, facts)
     plan.append(Confine("it is not confined", old_shell=account.shell, was_member=account.member))
@@ -140,10 +139,6 @@ def _keys(spec: JailSpec, facts: Facts) -> list[Operation]:
     return [KeyFile("an old key file lies there")] if facts.keys == "differ" else []
 
 
-def _image(spec: JailSpec, facts: Facts) -> list[Operation]:
-    return [] if facts.image else [BuildImage(f"template {spec.template} has no image", template=spec.template)]
-
-
 def _mend(spec: JailSpec, template: TemplateSpec, facts: Facts, hashed: str | None) -> Plan:
     """The jail is there. What differs from the spec on the disk is a conflict; what has drifted from it is mended."""
     refuse.managed(spec, template, facts)
@@ -151,26 +146,25 @@ def _mend(spec: JailSpec, template: TemplateSpec, facts: Facts, hashed: str | No
     assert facts.managed is not None
     if facts.spec is not None:
         _require_same(JailSpec.model_validate(facts.spec), spec, facts)
-    data = spec.data()
-    plan: list[Operation] = []
-    warnings: list[str] = []
-    if facts.files != "same":
-        plan += _image(spec, facts)
-        why = "they are missing" if facts.files == "missing" else "they differ from the spec"
-        plan.append(JailFiles(why, spec=data, fresh=False))
-        warnings.append(f"it takes effect when the jail starts next: jailctl stop {spec.user}")
-    if facts.keys != "same":
-        plan.append(KeyFile("it differs from the spec", keys=tuple(spec.keys), fresh=False))
-    if facts.home is not None and not facts.home.kind and not facts.managed.existing:
-        plan.append(MakeHome("it is missing", home=facts.home.path, fresh=False))
-    if not facts.confined:
-        plan.append(Confine("its shell or its groups were changed", fresh=False))
-    if hashed is not None and facts.password is False and facts.account.password == "locked":
-        plan.append(SetPassword("it has none", hashed=hashed))
-    if not facts.marked or not facts.managed.applied:
-        why = "it was removed" if facts.spec is None else "it has changed" if facts.marked else "its mark is missing"
-        plan.append(WriteSpec(why, spec=data, fresh=False))
-    return Plan(spec.user, "mend", tuple(plan), tuple(warnings), level=template.level)
+    if facts.password is not False or facts.account.password != "locked":
+        hashed = None
+    steps, warnings = change.operations(spec, facts, hashed)
+    return Plan(spec.user, "mend", tuple(steps), tuple(warnings), level=template.level)
+
+
+def plan_change(
+    spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts, hashed: str | None = None, force: bool = False
+) -> Plan:
+    """How ``spec`` comes true, whatever jail is there or none. force: drop what was edited in the spec file and never
+    applied. Raise what refuse.py raises, ``conflict.edited``."""
+    if facts.managed is None:
+        return plan_add(spec, template, config, facts, hashed)
+    refuse.always(spec, template, config, facts)
+    refuse.managed(spec, template, facts)
+    if not force:
+        change.require_unedited(spec, facts)
+    steps, warnings = change.operations(spec, facts, hashed)
+    return Plan(spec.user, "change", tuple(steps), tuple(warnings), level=template.level)
 
 
 def _require_same(have: JailSpec, want: JailSpec, facts: Facts) -> None:
@@ -181,7 +175,7 @@ def _require_same(have: JailSpec, want: JailSpec, facts: Facts) -> None:
     if not rows:
         return
     text = "; ".join(f"{field}: is {old}, asked for {new}" for field, old, new in rows)
-    hint = f"to keep it, ask for what is; to change it, edit the spec file of {want.user}, then run this again"
+    hint = f"to keep it, ask for what is; to change it: jailctl set {want.user} KEY=VALUE"
     if [field for field, _, _ in rows] == ["password"]:
         hint = f"passwd {want.user}"
     raise JailkitError("conflict.differs", f"{want.user} has a jail already, and it differs: {text}", hint)

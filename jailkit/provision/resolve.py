@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from ..errors import JailkitError
@@ -20,6 +21,12 @@ from .state import Row
 
 SETTING_UP = "being set up"
 REMOVING = "being removed"
+MOVING = "being moved"
+UNDER_WAY = (SETTING_UP, REMOVING, MOVING)
+SUSPENDED = "suspended: "
+"""In the recipe of a jail that nobody may log in to, before what the user is told."""
+NOTICE = "suspended"
+"""File of the jail, with what the user is told: the hook looks for it before all else."""
 _RELAY = "nameserver 127.0.0.1"
 _FROM_ELSEWHERE = ("import", "commit", "tag")
 
@@ -63,8 +70,13 @@ def recipe(spec: JailSpec, template: Template, ids: tuple[int, int, int], home: 
         connectors=list(default.connectors), shell=spec.shell or default.shell,
         network=spec.network or default.network, linger=linger_seconds(linger),
         services=list(default.services), path=default.path, sftp=default.sftp, binds=list(default.binds),
-        files=[], tmp_bytes=default.tmp_bytes, disabled="",
+        files=[], tmp_bytes=default.tmp_bytes, disabled=suspension(spec),
     )  # fmt: skip
+
+
+def suspension(spec: JailSpec) -> str:
+    """What the recipe of a finished jail says in ``disabled``."""
+    return "" if spec.suspended is None else f"{SUSPENDED}{spec.suspended}"
 
 
 def jail_files(template: Template, made: Recipe, gecos: str, group: str, resolv_conf: str) -> dict[str, bytes]:
@@ -108,14 +120,20 @@ def wanted(
 
 
 def compare(paths: Paths, made: Recipe, content: dict[str, bytes]) -> str:
-    """How what is on the disk stands to what is wanted: "missing", "same" or "differ". ``disabled`` does not count."""
+    """How what is on the disk stands to what is wanted: "missing", "same" or "differ"."""
     try:
         have = recipes.load(paths, made.user)
     except JailkitError as error:
         return "missing" if error.code == "missing.jail" else "differ"
     etc = f"{paths.jail(made.user)}/etc"
-    same = have.but(disabled="") == made and all(files.read(f"{etc}/{name}") == data for name, data in content.items())
-    return "same" if same else "differ"
+    same = have == made and files.read(f"{paths.jail(made.user)}/{NOTICE}") == _notice(made)
+    return "same" if same and all(files.read(f"{etc}/{name}") == data for name, data in content.items()) else "differ"
+
+
+def _notice(made: Recipe) -> bytes | None:
+    """Content of :data:`NOTICE`, or None where there is to be none."""
+    text = made.disabled
+    return f"{text.removeprefix(SUSPENDED)}\n".encode() if text.startswith(SUSPENDED) else None
 
 
 def write(paths: Paths, made: Recipe, content: dict[str, bytes], sync: bool = True) -> None:
@@ -129,11 +147,22 @@ def write(paths: Paths, made: Recipe, content: dict[str, bytes], sync: bool = Tr
         files.write(f"{top}/etc/{name}", data, 0o644, sync)
     for name in set(os.listdir(f"{top}/etc")) - set(content):
         os.unlink(f"{top}/etc/{name}")
+    write_notice(paths, made, sync)
     if made.mode == "overlay" and _mode(paths, made.user) != "overlay":
         layers.make(paths, made.user, made.base)  # later, where it is missing, something is wrong: a start says so
     recipes.save(paths, made, sync)
     if sync:
         disk.sync_names(top)
+
+
+def write_notice(paths: Paths, made: Recipe, sync: bool = True) -> None:
+    """What the hook shows to a user whose jail is suspended; the directory is not flushed."""
+    path, data = f"{paths.jail(made.user)}/{NOTICE}", _notice(made)
+    if data is not None:
+        files.write(path, data, 0o644, sync)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def _mode(paths: Paths, name: str) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,6 +166,13 @@ class State:
             found = self._db.execute(f"SELECT {_COLUMNS} FROM jails WHERE name = ?", (name,)).fetchone()
         return _row(found) if found else None
 
+    def rows(self, names: Sequence[str]) -> dict[str, Row]:
+        """Those of ``names`` (some hundreds) that there are."""
+        marks = ", ".join("?" * len(names))
+        with self._errors():
+            found = self._db.execute(f"SELECT {_COLUMNS} FROM jails WHERE name IN ({marks})", tuple(names)).fetchall()
+        return {row[0]: _row(row) for row in found}
+
     def all(self) -> list[Row]:
         with self._errors():
             return [_row(found) for found in self._db.execute(f"SELECT {_COLUMNS} FROM jails ORDER BY name")]
@@ -234,6 +241,13 @@ class State:
     def step(self, plan: int, number: int, state: str) -> None:
         with self._transaction() as db:
             db.execute("UPDATE steps SET state = ? WHERE plan = ? AND number = ?", (state, plan, number))
+
+    def mark(self, done: Iterable[tuple[int, int]], doing: Iterable[tuple[int, int, dict[str, Any]]]) -> None:
+        """Of many plans at once: steps (plan, number) that are done, and those that are begun, each with its note."""
+        with self._transaction() as db:
+            db.executemany("UPDATE steps SET state = 'done' WHERE plan = ? AND number = ?", list(done))
+            rows = [(json.dumps(note), plan, number) for plan, number, note in doing]
+            db.executemany("UPDATE steps SET state = 'doing', note = ? WHERE plan = ? AND number = ?", rows)
 
     def note(self, plan: int, number: int, note: dict[str, Any]) -> None:
         """Remember what a step is about to make (a random name, an inode), so that the next run knows its own."""

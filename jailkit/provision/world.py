@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import JailkitError
 from ..image.template import Template
@@ -12,7 +12,17 @@ from ..paths import Paths
 from ..spec.config import Config
 from . import resolve
 from .lookup import LIVE, Lookup
-from .state import Row, State
+from .state import Row
+
+
+class Rows(Protocol):
+    """What operations ask of the state, see state.State: rows of jails, themselves or as a chunk of jails shares
+    them."""
+
+    def get(self, name: str) -> Row | None: ...
+    def update(self, name: str, **values: Any) -> None: ...
+    def forget(self, name: str) -> None: ...
+    def reserve(self, row: Row, choose: Any) -> Row: ...
 
 
 @dataclass
@@ -26,7 +36,7 @@ class World:
 
     paths: Paths
     config: Config
-    state: State
+    state: Rows
     name: str
     note: dict[str, Any] = field(default_factory=dict)
     keep: Callable[[dict[str, Any]], None] = lambda note: None

@@ -87,20 +87,34 @@ class JailSpec(Model):
 
 
 def differences(have: JailSpec, want: JailSpec) -> list[tuple[str, str, str]]:
-    """Fields in which two specs differ: (field, what is, what is asked for), in the order of the model."""
+    """Fields in which two specs differ, as ``limits.memory`` where they are nested: (field, what is, what is asked
+    for), in the order of the model."""
+    return [(field, _shown(field, old), _shown(field, new)) for field, old, new in changes(have, want)]
+
+
+def changes(have: JailSpec, want: JailSpec) -> list[tuple[str, Any, Any]]:
+    """As :func:`differences`, with the values themselves."""
     rows = []
     for field in JailSpec.model_fields:
         old, new = getattr(have, field), getattr(want, field)
-        if old != new:
-            rows.append((field, _shown(old), _shown(new)))
+        if isinstance(old, Limits) and isinstance(new, Limits):
+            pairs = [(f"limits.{name}", getattr(old, name), getattr(new, name)) for name in Limits.model_fields]
+        else:
+            pairs = [(field, old, new)]
+        rows += [pair for pair in pairs if pair[1] != pair[2]]
     return rows
 
 
-def _shown(value: object) -> str:
+_NONE = ("plan", "suspended", "expires", "manifest")
+
+
+def _shown(field: str, value: object) -> str:
     if value is None:
-        return "(template's)"
+        return "(none)" if field in _NONE else "(plan's)" if field.startswith("limits.") else "(template's)"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list):
+    if isinstance(value, list) and field == "keys":
         return ", ".join(" ".join(str(item).split(" ")[2:]) or str(item)[-16:] for item in value) or "(none)"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "(no limit)"
     return str(value)

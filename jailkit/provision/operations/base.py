@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from ...paths import Paths
 from ..world import World
@@ -46,6 +47,18 @@ class Operation:
     def apply(self, world: World) -> None:
         """Do it. Raise JailkitError or OSError."""
         raise NotImplementedError
+
+    @classmethod
+    def apply_all(cls, many: Sequence[tuple[Self, World]]) -> dict[str, Exception]:
+        """:meth:`apply` for many jails, which fail each alone: what it raised, by name. Those override it that can do
+        many at the cost of one."""
+        errors: dict[str, Exception] = {}
+        for operation, world in many:
+            try:
+                operation.apply(world)
+            except Exception as error:  # noqa: BLE001  # whatever it was, the others go on; it is told of this one
+                errors[world.name] = error
+        return errors
 
     def undo(self, world: World) -> None:
         """Take back what was done, if there is something to take back."""

@@ -6,6 +6,7 @@ from ...jail import recipe as recipes
 from ...jail.stop import stop
 from ...kernel import disk
 from ...paths import Paths
+from ...spec.jail import JailSpec
 from .. import resolve
 from ..world import World
 from .base import Operation
@@ -13,9 +14,9 @@ from .base import Operation
 
 @dataclass(frozen=True)
 class Enable(Operation):
-    """The last step of adding: one atomic change of the recipe, and the user may log in. Whatever failed or was killed
-    before leaves a jail that refuses to start. From here on the home is hers and in use, so an addition that came this
-    far is finished, never undone."""
+    """The last step of adding: one atomic change of the recipe, and the user may log in, unless the jail is suspended.
+    Whatever failed or was killed before leaves a jail that refuses to start. From here on the home is hers and in use,
+    so an addition that came this far is finished, never undone."""
 
     kind = "enable"
     final = True
@@ -24,11 +25,13 @@ class Enable(Operation):
         return "let the user log in"
 
     def effective(self, paths: Paths, name: str) -> bool:
-        return resolve.disabled(paths, name) == ""
+        return resolve.disabled(paths, name) not in resolve.UNDER_WAY
 
     def prepare(self, world: World) -> None:
         made = recipes.load(world.paths, world.name)
-        recipes.prepare(world.paths, made.but(disabled=""), world.sync)
+        made = made.but(disabled=resolve.suspension(JailSpec.model_validate(world.row().spec)))
+        resolve.write_notice(world.paths, made, world.sync)
+        recipes.prepare(world.paths, made, world.sync)
 
     def apply(self, world: World) -> None:
         recipes.publish(world.paths, world.name)
@@ -57,5 +60,6 @@ class Disable(Operation):
 
     def undo(self, world: World) -> None:
         if world.state.get(world.name) is not None:
-            resolve.disable(world.paths, world.name, "")
+            spec = JailSpec.model_validate(world.row().spec)
+            resolve.disable(world.paths, world.name, resolve.suspension(spec))
             world.state.update(world.name, phase="present")

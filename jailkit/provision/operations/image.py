@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from ...image import tags
 from .. import images
@@ -25,3 +27,11 @@ class BuildImage(Operation):
 
     def apply(self, world: World) -> None:
         images.update(world.paths, self.template)
+
+    @classmethod
+    def apply_all(cls, many: Sequence[tuple[Self, World]]) -> dict[str, Exception]:
+        tried: dict[str, dict[str, Exception]] = {}  # what comes of it for one comes of it for all of the template
+        for operation, world in many:
+            if operation.template not in tried:
+                tried[operation.template] = super().apply_all([(operation, world)])
+        return {world.name: error for operation, world in many for error in tried[operation.template].values()}

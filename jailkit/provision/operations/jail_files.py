@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import JailkitError
+from ...jail.stop import stop
 from ...kernel.beneath import remove_tree
 from ...spec.jail import JailSpec
 from .. import files, resolve
@@ -13,10 +14,12 @@ from .base import Operation
 
 @dataclass(frozen=True)
 class JailFiles(Operation):
-    """The jail's own /etc files and its recipe. fresh: the jail is new, and stays disabled until all is there."""
+    """The jail's own /etc files and its recipe. fresh: the jail is new, and stays disabled until all is there. old:
+    data of the spec before a change, which undoing comes back to."""
 
     spec: dict[str, Any] = field(default_factory=dict)
     fresh: bool = True
+    old: dict[str, Any] = field(default_factory=dict)
 
     kind = "jail-files"
 
@@ -24,19 +27,27 @@ class JailFiles(Operation):
         return "write the jail's own /etc files and its start recipe"
 
     def apply(self, world: World) -> None:
-        row = world.row()
-        spec = JailSpec.model_validate(self.spec)
-        template, image = world.template(world.paths, spec.template)
-        if image is None:
-            raise JailkitError("missing.image", f"template {spec.template} has no image", "run this command again")
-        ids = (row.uid, row.gid, row.base)
-        made, content = resolve.wanted(world.paths, template, spec, ids, row.home, image, world.look)
-        reason = resolve.SETTING_UP if self.fresh else resolve.disabled(world.paths, world.name)
-        resolve.write(world.paths, made.but(disabled=reason), content, world.sync)
-        world.point("written")
-        world.state.update(world.name, image=image, spec=self.spec)
+        _write(world, self.spec, self.fresh)
 
     def undo(self, world: World) -> None:
         if self.fresh:
             remove_tree(world.paths.jail(world.name))
             files.remove(world.paths.uid_mark(world.row().uid))
+        elif self.old:
+            _write(world, self.old, False)
+            if self.old.get("suspended") is not None:
+                stop(world.paths, world.row().uid, world.name)  # it was open for a moment
+
+
+def _write(world: World, data: dict[str, Any], fresh: bool) -> None:
+    row = world.row()
+    spec = JailSpec.model_validate(data)
+    template, image = world.template(world.paths, spec.template)
+    if image is None:
+        raise JailkitError("missing.image", f"template {spec.template} has no image", "run this command again")
+    ids = (row.uid, row.gid, row.base)
+    made, content = resolve.wanted(world.paths, template, spec, ids, row.home, image, world.look)
+    made = made.but(disabled=resolve.SETTING_UP) if fresh else made
+    resolve.write(world.paths, made, content, world.sync)
+    world.point("written")
+    world.state.update(world.name, image=image, spec=data)

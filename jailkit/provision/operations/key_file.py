@@ -10,10 +10,12 @@ from .base import Operation
 @dataclass(frozen=True)
 class KeyFile(Operation):
     """The file that sshd reads the user's keys from. It comes before the account: sshd looks at it for members of the
-    group only, so until there is such a member it opens nothing."""
+    group only, so until there is such a member it opens nothing. old: the keys before a change, which undoing comes
+    back to."""
 
     keys: tuple[str, ...] = field(default_factory=tuple)
     fresh: bool = True
+    old: tuple[str, ...] | None = None
 
     kind = "key-file"
 
@@ -27,15 +29,21 @@ class KeyFile(Operation):
         return files.read(world.paths.key_file(world.name)) == (keys.file_text(self.keys) if self.keys else None)
 
     def apply(self, world: World) -> None:
-        path = world.paths.key_file(world.name)
-        if self.keys:
-            files.write(path, keys.file_text(self.keys), 0o644, world.sync)
-        else:
-            files.remove(path)
+        _write(world, self.keys)
 
     def undo(self, world: World) -> None:
         if self.fresh:
             files.remove(world.paths.key_file(world.name))
+        elif self.old is not None:
+            _write(world, self.old)
+
+
+def _write(world: World, lines: tuple[str, ...]) -> None:
+    path = world.paths.key_file(world.name)
+    if lines:
+        files.write(path, keys.file_text(lines), 0o644, world.sync)
+    else:
+        files.remove(path)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 from ...spec.config import Config
 from .. import accounts, ids
 from ..lookup import Lookup
-from ..state import Row, State
-from ..world import World
+from ..state import Row
+from ..world import Rows, World
 from .base import Operation
 
 LOGIN_DEFS = "/etc/login.defs"
@@ -62,7 +62,7 @@ class Reserve(Operation):
         room = Room(world.config, world.look)  # read before the database is locked: a directory may take its time
         self.insert(world.state, world.name, room)
 
-    def insert(self, state: State, name: str, room: Room) -> Row:
+    def insert(self, state: Rows, name: str, room: Room) -> Row:
         """Give ids of ``room`` to ``name``, and remember them for ever."""
         row = Row(
             name, self.uid, self.gid, 0, "adding", self.existing, self.old_shell, self.was_member, self.home, "",

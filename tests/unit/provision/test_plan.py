@@ -1,7 +1,7 @@
 """Facts in, operations out, no host. Each case is a file in ``plans/``:
 
-do          "add" or "remove"; for remove also "keep_home", "archive"
-spec        data of the spec that is asked for (add)
+do          "add", "change" or "remove"; for change also "force", for remove "keep_home", "archive"
+spec        data of the spec that is asked for (add, change)
 template    the shipped template that it names (default shell)
 facts       data of the facts; what is left out has its default (jailkit/provision/facts.py)
 operations  what the plan must be: "kind", or ["kind", {fields that must have these values}]
@@ -21,7 +21,7 @@ import pytest
 from jailkit.errors import JailkitError
 from jailkit.provision import facts as facts_module
 from jailkit.provision.operations import from_data
-from jailkit.provision.plan import Plan, plan_add, plan_remove
+from jailkit.provision.plan import Plan, plan_add, plan_change, plan_remove
 from jailkit.spec import include
 from jailkit.spec.config import Config
 from jailkit.spec.jail import JailSpec
@@ -44,7 +44,10 @@ def planned(case: dict[str, Any]) -> Plan:
         return plan_remove(facts.name, facts, case.get("keep_home", False), case.get("archive"))
     template = shipped(case.get("template", "shell"))
     config = Config.model_validate(case.get("config", {}))
-    return plan_add(JailSpec.model_validate(case["spec"]), template, config, facts, case.get("hashed"))
+    spec = JailSpec.model_validate(case["spec"])
+    if case["do"] == "change":
+        return plan_change(spec, template, config, facts, case.get("hashed"), case.get("force", False))
+    return plan_add(spec, template, config, facts, case.get("hashed"))
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
@@ -76,8 +79,9 @@ def test_facts_survive_json() -> None:
 
 
 def test_there_is_a_case_for_every_refusal() -> None:
-    source = (TREE / "jailkit/provision/refuse.py").read_text() + (TREE / "jailkit/provision/plan.py").read_text()
     import re
+
+    source = "".join((TREE / f"jailkit/provision/{name}.py").read_text() for name in ("refuse", "plan", "change"))
 
     codes = set(re.findall(r'JailkitError\(\s*"([a-z.-]+)"', source))
     seen = {json.loads(path.read_text()).get("error") for path in CASES}

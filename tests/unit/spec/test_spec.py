@@ -13,6 +13,7 @@ from jailkit.paths import Paths
 from jailkit.spec import include, load, settings, write
 from jailkit.spec.config import Config
 from jailkit.spec.jail import MARK, JailSpec, differences
+from jailkit.spec.limits import Limits
 from jailkit.spec.template import TemplateSpec
 from tests.unit.rooted import TREE, rooted
 
@@ -226,6 +227,18 @@ def test_differences_name_field_and_both_values() -> None:
         ("keys", "a@b", "(none)"),
     ]
     assert differences(have, have) == []
+
+
+def test_differences_name_nested_fields() -> None:
+    have = JailSpec(user="alice", limits=Limits(memory="1G", sources=["192.0.2.0/24"]), suspended="not paid")
+    want = JailSpec(user="alice", limits=Limits(memory="2G", processes="unlimited", sources=[]), plan="gold")
+    assert differences(have, want) == [
+        ("plan", "(none)", "gold"),
+        ("limits.memory", "1G", "2G"),
+        ("limits.processes", "(plan's)", "unlimited"),
+        ("limits.sources", "192.0.2.0/24", "(no limit)"),
+        ("suspended", "not paid", "(none)"),
+    ]
 
 
 @pytest.mark.parametrize(("name", "host"), [("al.ice", "al-ice"), ("_a_", "a"), ("__", "jail"), ("bob", "bob")])

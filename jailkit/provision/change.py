@@ -1,0 +1,116 @@
+"""What brings a jail that is there to another spec, and what has drifted from its spec back: pure, facts in, operations
+out.
+
+The order, and why each boundary is safe when the process is killed there:
+
+    image           nobody's in particular.
+    jail-files      first where nobody may log in any more: hook and start refuse from here on; then
+    stop            ends who is in. A login that came in between is ended with the others.
+    key-file        one rename; a key that is taken away opens nothing while the rest goes on.
+    home, confine, password
+                    each as it was or as it is to be.
+    jail-files      last of what the user meets where logins stay or become possible: one rename of the recipe, which a
+                    start reads whole. A jail that runs keeps its root, its shell and its network until it stops.
+    spec            the file says it when it is so.
+
+Until the last step has its mark, the next run goes on from here; an error undoes what was done, by the data of the spec
+that was applied before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import JailkitError
+from ..spec.jail import JailSpec, changes, differences
+from .facts import Facts
+from .operations import BuildImage, Confine, JailFiles, KeyFile, MakeHome, Operation, SetPassword, StopJail, WriteSpec
+
+_AT_ONCE = ("keys", "suspended", "expires", "manifest", "plan")
+"""Fields that a running jail need not start anew for; limits as well."""
+
+
+def require_unedited(want: JailSpec, facts: Facts) -> None:
+    """Raise ``conflict.edited`` where the spec file says something that was never applied and is not asked for: an
+    edit of somebody's that would be lost."""
+    if facts.spec is None or facts.managed is None or facts.managed.spec is None:
+        return
+    applied, file = JailSpec.model_validate(facts.managed.spec), JailSpec.model_validate(facts.spec)
+    asked = {field for field, _, _ in changes(file, want)}
+    lost = [row for row in differences(applied, file) if row[0] in asked]
+    if lost:
+        text = "; ".join(f"{field}: was {old}, is {new}" for field, old, new in lost)
+        raise JailkitError(
+            "conflict.edited", f"the spec file of {want.user} was edited and never applied: {text}",
+            f"jailctl add-user {want.user} applies it; or ask for the same; or --force to drop it",
+        )  # fmt: skip
+
+
+def image(spec: JailSpec, facts: Facts) -> list[Operation]:
+    return [] if facts.image else [BuildImage(f"template {spec.template} has no image", template=spec.template)]
+
+
+def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[Operation], list[str]]:
+    """The steps and the warnings. hashed: of a password that is to be set, or None. The facts are those of a jail that
+    is ours, is whole, and may become what is wanted: see refuse.managed."""
+    managed = facts.managed
+    assert managed is not None
+    have = JailSpec.model_validate(managed.spec) if managed.spec is not None else want
+    rows = differences(have, want)
+    old = have.data() if rows else {}
+    steps = _access(want, have, facts, hashed, old)
+    made, warnings = _jail_files(want, facts, rows, old)
+    if want.suspended is None:
+        steps += made
+    else:
+        if facts.running or have.suspended is None:
+            made.append(StopJail("a suspended jail runs nothing"))
+        steps = made + steps
+    if not facts.marked or not managed.applied or JailSpec.model_validate(facts.spec) != want:
+        steps.append(WriteSpec(_spec_why(facts, rows), spec=want.data(), fresh=False, old=old))
+    return steps, warnings
+
+
+def _jail_files(
+    want: JailSpec, facts: Facts, rows: list[tuple[str, str, str]], old: dict[str, Any]
+) -> tuple[list[Operation], list[str]]:
+    if facts.files == "same":
+        return [], []
+    why = "they are missing" if facts.files == "missing" else _why(rows) or "they differ from the spec"
+    steps = [*image(want, facts), JailFiles(why, spec=want.data(), fresh=False, old=old)]
+    fields = [field for field, _, _ in rows]
+    later = not rows or any(field not in _AT_ONCE and not field.startswith("limits.") for field in fields)
+    if later and facts.running and want.suspended is None:
+        return steps, [f"it takes effect when the jail starts next: jailctl stop {want.user}"]
+    return steps, []
+
+
+def _access(want: JailSpec, have: JailSpec, facts: Facts, hashed: str | None, old: dict[str, Any]) -> list[Operation]:
+    """Keys, home, account."""
+    managed, account = facts.managed, facts.account
+    assert managed is not None
+    assert account is not None
+    steps: list[Operation] = []
+    if facts.keys != "same":
+        why = "other keys are asked for" if want.keys != have.keys else "it differs from the spec"
+        before = tuple(have.keys) if old else None
+        steps.append(KeyFile(why, keys=tuple(want.keys), fresh=False, old=before))
+    if facts.home is not None and not facts.home.kind and not managed.existing:
+        steps.append(MakeHome("it is missing", home=facts.home.path, fresh=False))
+    if not facts.confined:
+        steps.append(Confine("its shell or its groups were changed", fresh=False))
+    if hashed is not None and facts.password is False:
+        another = account.password != "locked"
+        steps.append(SetPassword("another is asked for" if another else "it has none", hashed=hashed, change=another))
+    return steps
+
+
+def _why(rows: list[tuple[str, str, str]]) -> str:
+    return "; ".join(f"{field}: is {old}, asked for {new}" for field, old, new in rows)
+
+
+def _spec_why(facts: Facts, rows: list[tuple[str, str, str]]) -> str:
+    if facts.spec is None:
+        return "it was removed"
+    if not facts.marked:
+        return "its mark is missing"
+    return _why(rows) or "it has changed"
