@@ -23,7 +23,7 @@ from typing import Any
 from ..errors import JailkitError
 from ..spec.jail import JailSpec, changes, differences
 from .facts import Facts
-from .operations import BuildImage, Confine, JailFiles, KeyFile, MakeHome, Operation, SetPassword, StopJail, WriteSpec
+from .operations import BuildImage, Confine, JailFiles, KeyFile, MakeHome, Operation, OwnHome, SetPassword, StopJail, WriteSpec
 
 _AT_ONCE = ("keys", "suspended", "expires", "manifest", "plan")
 """Fields that a running jail need not start anew for; limits as well."""
@@ -45,6 +45,15 @@ def require_unedited(want: JailSpec, facts: Facts) -> None:
         )  # fmt: skip
 
 
+def own_home(facts: Facts) -> bool:
+    """Whether the home is there and belongs to root or to nobody instead of its user."""
+    managed, home = facts.managed, facts.home
+    return (
+        managed is not None and home is not None and home.kind == "directory" and not managed.existing
+        and not facts.home_is_own and not home.owner and not home.unsafe
+    )  # fmt: skip
+
+
 def image(spec: JailSpec, facts: Facts) -> list[Operation]:
     return [] if facts.image else [BuildImage(f"template {spec.template} has no image", template=spec.template)]
 
@@ -59,6 +68,8 @@ def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[O
     old = have.data() if rows else {}
     steps = _access(want, have, facts, hashed, old)
     made, warnings = _jail_files(want, facts, rows, old)
+    if facts.home is not None and facts.home.owner:
+        warnings.append(f"the home {facts.home.path} belongs to {facts.home.owner}: left as it is")
     if want.suspended is None:
         steps += made
     else:
@@ -96,6 +107,8 @@ def _access(want: JailSpec, have: JailSpec, facts: Facts, hashed: str | None, ol
         steps.append(KeyFile(why, keys=tuple(want.keys), fresh=False, old=before))
     if facts.home is not None and not facts.home.kind and not managed.existing:
         steps.append(MakeHome("it is missing", home=facts.home.path, fresh=False))
+    if own_home(facts) and facts.home is not None:
+        steps.append(OwnHome(f"it belongs to uid {facts.home.uid}", home=facts.home.path))
     if not facts.confined:
         steps.append(Confine("its shell or its groups were changed", fresh=False))
     if hashed is not None and facts.password is False:

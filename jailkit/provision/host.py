@@ -68,6 +68,11 @@ class Host:
         """The state if there is one: a look at a host changes nothing on it."""
         return self.state if self._state is not None or os.path.exists(self.paths.state_db) else None
 
+    @property
+    def known_state(self) -> State | None:
+        """:attr:`state` where there is one: looking makes nothing."""
+        return self._known()
+
     def _opened(self, name: str) -> OpenPlan | None:
         state = self._known()
         return state.open_plan(name) if state else None

@@ -16,7 +16,7 @@ from ..paths import CHROOT_GROUP, Paths
 from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
-from . import accounts, files, ids, keys, mounts, passwords, resolve
+from . import accounts, files, homes, ids, keys, mounts, passwords, resolve
 from .facts import Account, Facts, Home, Managed
 from .lookup import LIVE, Lookup
 from .operations.reserve import LOGIN_DEFS
@@ -43,7 +43,7 @@ def for_add(
         managed=_managed(row, spec),
         spec=have,
         marked=marked,
-        home=_home(home) if home.startswith("/") else Home(home, "other"),
+        home=_home(home, row) if home.startswith("/") else Home(home, "other"),
         image=image,
         files=_files(paths, row, spec, template, image, look),
         keys=_keys(paths, spec),
@@ -52,7 +52,7 @@ def for_add(
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
-        uid_min=_uid_min(config),
+        uid_min=_uid_min(config) if row is None else 1000,
     )
 
 
@@ -121,7 +121,7 @@ def _overlap(home: str, other: str) -> bool:
     return theirs != "/" and os.path.isdir(theirs)  # asked last: it may mount somebody's home
 
 
-def _home(path: str) -> Home:
+def _home(path: str, row: Row | None = None) -> Home:
     unsafe = ""
     try:
         require_root_owned_chain(os.path.dirname(path))
@@ -132,7 +132,9 @@ def _home(path: str) -> Home:
     except (FileNotFoundError, NotADirectoryError):
         return Home(path, unsafe=unsafe)
     kind = "directory" if stat.S_ISDIR(status.st_mode) else "link" if stat.S_ISLNK(status.st_mode) else "other"
-    return Home(path, kind, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), unsafe)
+    foreign = row is not None and not homes.is_own(status, row)
+    owner = homes.owner(status.st_uid) if foreign else ""
+    return Home(path, kind, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), unsafe, owner)
 
 
 def _files(paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None, look: Lookup) -> str:

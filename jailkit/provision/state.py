@@ -119,6 +119,8 @@ class State:
         with self._transaction() as db:  # of two at once, the second finds it
             if "level" not in {column[1] for column in db.execute("PRAGMA table_info(jails)")}:
                 db.execute("ALTER TABLE jails ADD COLUMN level TEXT NOT NULL DEFAULT 'namespaces'")
+            for key in ("plan", "manifest"):
+                db.execute(f"CREATE INDEX IF NOT EXISTS jails_{key} ON jails (json_extract(spec, '$.{key}'))")
             # the highest is asked for at each addition
             db.execute("CREATE INDEX IF NOT EXISTS given_uid ON given (uid)")
 
@@ -176,6 +178,19 @@ class State:
     def all(self) -> list[Row]:
         with self._errors():
             return [_row(found) for found in self._db.execute(f"SELECT {_COLUMNS} FROM jails ORDER BY name")]
+
+    def of_plan(self, plan: str) -> list[str]:
+        """Names of the jails of a plan; what it costs does not grow with the jails of others."""
+        return self._having("plan", plan)
+
+    def of_manifest(self, manifest: str) -> list[str]:
+        """Names of the jails that a manifest has made or taken over."""
+        return self._having("manifest", manifest)
+
+    def _having(self, key: str, value: str) -> list[str]:
+        query = f"SELECT name FROM jails WHERE json_extract(spec, '$.{key}') = ? ORDER BY name"
+        with self._errors():
+            return [name for (name,) in self._db.execute(query, (value,))]
 
     def templates(self) -> dict[str, int]:
         """How many jails there are of each template (of each tag)."""

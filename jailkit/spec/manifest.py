@@ -175,7 +175,7 @@ def files(path: str) -> list[str]:
     if not os.path.isdir(path):
         if os.path.splitext(path)[1].lower() not in document.KINDS:
             known = " ".join(sorted(document.KINDS))
-            raise JailkitError("invalid.manifest", f"{path} has none of the endings {known}", "give it one, or use -f -")
+            raise JailkitError("invalid.manifest", f"{path} has none of the endings {known}", "give it one, or -f -")
         return [path]
     names = [n for n in sorted(os.listdir(path)) if n[0] != "." and os.path.splitext(n)[1].lower() in document.KINDS]
     if not names:
@@ -228,10 +228,11 @@ def _one(source: Document, normalise_key: Callable[[str], str]) -> Manifest:
 
 
 def _sentence(error: ErrorDetails) -> str:
-    model = {"jails": Jail, "plans": PlanSpec}.get(str(error["loc"][0])) if len(error["loc"]) > 2 else None
-    if model is None:
+    models: dict[str | int, type[Model]] = {"jails": Jail, "plans": PlanSpec}
+    table, *rest = error["loc"]
+    if len(rest) < 2 or table not in models:
         return load.sentence(Manifest, error)
-    return load.sentence(model, {**error, "loc": error["loc"][2:]})
+    return load.sentence(models[table], {**error, "loc": tuple(rest[1:])})
 
 
 def _empty(source: Document) -> list[Error]:

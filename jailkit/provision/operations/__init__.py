@@ -14,6 +14,7 @@ from .home import KeepHome, MakeHome, RemoveHome
 from .image import BuildImage
 from .jail_files import JailFiles
 from .key_file import KeyFile, RemoveKeys
+from .own_home import OwnHome
 from .password import SetPassword
 from .reserve import Reserve
 from .spec_file import RemoveSpec, WriteSpec
@@ -22,7 +23,7 @@ from .stop import RequireUnmounted, StopJail
 
 __all__ = [
     "BuildImage", "CleanSpool", "Confine", "CreateAccount", "Disable", "Enable", "Forget", "GiveBack", "JailFiles",
-    "KeepHome", "KeyFile", "MakeHome", "Operation", "RemoveAccount", "RemoveHome", "RemoveJailFiles", "RemoveKeys",
+    "KeepHome", "KeyFile", "MakeHome", "Operation", "OwnHome", "RemoveAccount", "RemoveHome", "RemoveJailFiles", "RemoveKeys",
     "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "StopJail", "WriteArchive", "WriteSpec", "from_data",
 ]  # fmt: skip
 
@@ -30,7 +31,7 @@ _KINDS: dict[str, type[Operation]] = {
     kind.kind: kind
     for kind in (
         BuildImage, CleanSpool, Confine, CreateAccount, Disable, Enable, Forget, GiveBack, JailFiles, KeepHome, KeyFile,
-        MakeHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RequireUnmounted, Reserve,
+        MakeHome, OwnHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RequireUnmounted, Reserve,
         SetPassword, StopJail, WriteArchive, WriteSpec,
     )
 }  # fmt: skip

@@ -1,0 +1,303 @@
+"""Manifests made true: plans first, then jails added and changed, then, where it is asked for, removed what only an
+earlier state of the manifest had.
+
+It may be killed at any point: every jail has its own journal, and what the next run does follows from what it finds.
+What is the same costs reading only."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from threading import Event
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import InvalidFile, JailkitError, together
+from ..paths import Paths
+from ..spec import document
+from ..spec import manifest as specs
+from ..spec.document import Document
+from ..spec.jail import JailSpec
+from ..spec.manifest import Manifest, Read
+from ..spec.plan import PlanSpec
+from . import keys, plans
+from .batch import Result
+from .passwords import Hash
+from .survey import Difference, Finding, Survey
+
+if TYPE_CHECKING:
+    from .host import Host
+
+Policy = Literal["mend", "report"]
+"""What becomes of drift: put right, or told as a conflict, the jail left as it is."""
+Progress = Callable[[int, int | None, str], None]
+"""Jails that are done, how many there are (None: not known yet), what is being done."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """jobs: how many things are done at once. prune: remove jails and plans that were of these manifests and are in
+    them no more; keep_home: their homes stay, as root's."""
+
+    jobs: int = 2
+    policy: Policy = "mend"
+    prune: bool = False
+    keep_home: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome(Result):
+    """What became of one jail, and why: its differences before. what: "jail" or "plan"."""
+
+    differences: tuple[Difference, ...] = ()
+    what: str = "jail"
+
+
+@dataclass(frozen=True)
+class PlanChange:
+    """A plan's file. kind: "add", "change", "same", "remove" or "refused"."""
+
+    name: str
+    kind: str
+    differences: tuple[Difference, ...] = ()
+    error: JailkitError | None = None
+
+
+@dataclass
+class Wanted:
+    """All that some manifests want of this host. jails: specs with their passwords' hashes."""
+
+    jails: dict[str, tuple[JailSpec, Hash | None]] = field(default_factory=dict)
+    plans: dict[str, PlanSpec] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+
+
+def read(paths: Paths, sources: Iterable[str], stdin: Callable[[], bytes] | None = None) -> Read:
+    """Manifests of files and folders; "-" is ``stdin()``. What is wrong with all of them is said at once, also a plan
+    that neither they nor this host have.
+
+    Raise InvalidFile, ``missing.manifest``, ``unsafe.path``."""
+    documents: list[Document] = []
+    failures: list[InvalidFile] = []
+    for source in dict.fromkeys(sources):
+        try:
+            if source == "-":
+                data = stdin() if stdin else b""
+                kind = document.kind_of(data[: 1 << 16].decode(errors="replace"))
+                documents.append(document.read(data, "(standard input)", kind))
+                continue
+            for path in specs.files(source):
+                documents.append(specs.load_file(path))
+        except InvalidFile as failure:
+            failures.append(failure)
+    try:
+        found = specs.read(documents, keys.normalise)
+    except InvalidFile as failure:
+        failures.append(failure)
+    if failures:
+        raise together(failures)
+    _require_plans(paths, found)
+    return found
+
+
+def _require_plans(paths: Paths, found: Read) -> None:
+    here = set(plans.names(paths))
+    wrong: dict[str, list[document.Error]] = {}
+    for manifest in found.manifests.values():
+        for name in manifest.jails:
+            plan = manifest.spec(name).plan
+            if plan is not None and plan not in here and ("plans", plan) not in found.owners:
+                source = found.document("jails", name)
+                path = ("jails", name, "plan")
+                wrong.setdefault(source.file, []).append((path, source.line(path), f"there is no plan {plan}"))
+    if wrong:
+        hint = "jailctl plan list shows those of this host"
+        raise together([document.refusal(file, errors, hint) for file, errors in wrong.items()])
+
+
+def wanted(manifests: Iterable[Manifest]) -> Wanted:
+    """Raise ``invalid.manifest`` for a jail or a plan that is in two of them."""
+    found = Wanted()
+    for manifest in manifests:
+        twice = [*(manifest.jails.keys() & found.jails.keys()), *(manifest.plans.keys() & found.plans.keys())]
+        if twice or manifest.name in found.names:
+            what = sorted(twice)[0] if twice else manifest.name
+            raise JailkitError("invalid.manifest", f"{what} is in two manifests", "leave it in one")
+        found.names = (*found.names, manifest.name)
+        for name, jail in manifest.jails.items():
+            password = Hash(jail.password_hash) if jail.password_hash is not None else None
+            found.jails[name] = manifest.spec(name), password
+        for name in manifest.plans:
+            found.plans[name] = manifest.plan(name)
+    return found
+
+
+def plan_changes(host: Host, want: Wanted, prune: bool) -> list[PlanChange]:
+    """What is to be done to the files of plans; reads only."""
+    made = [_plan_change(host.paths, plan) for plan in want.plans.values()]
+    for name in plans.names(host.paths) if prune else ():
+        if name not in want.plans:
+            have = plans.find(host.paths, name)
+            if have is not None and have.manifest in want.names:
+                made.append(PlanChange(name, "remove"))
+    return made
+
+
+def _plan_change(paths: Paths, want: PlanSpec) -> PlanChange:
+    try:
+        have = plans.find(paths, want.name)
+    except JailkitError as error:
+        return PlanChange(want.name, "refused", error=error)
+    if have is None:
+        return PlanChange(want.name, "add")
+    if have.manifest not in (None, want.manifest):
+        error = JailkitError(
+            "conflict.manifest", f"{want.name} is a plan of manifest {have.manifest}, not of {want.manifest}",
+            "leave it in one of them",
+        )  # fmt: skip
+        return PlanChange(want.name, "refused", error=error)
+    rows = tuple(plan_differences(have, want))
+    return PlanChange(want.name, "change" if rows else "same", rows)
+
+
+def plan_differences(have: PlanSpec, want: PlanSpec) -> Iterator[Difference]:
+    for name in PlanSpec.model_fields:
+        old, new = getattr(have, name), getattr(want, name)
+        if name == "limits":
+            for limit in type(old).model_fields:
+                if getattr(old, limit) != getattr(new, limit):
+                    yield Difference(f"limits.{limit}", getattr(old, limit), getattr(new, limit))
+        elif old != new:
+            yield Difference(name, old, new)
+
+
+def findings(host: Host, want: Wanted, prune: bool = False, plans_changed: Iterable[str] = ()) -> Iterator[Finding]:
+    """How the jails stand, those that would be removed last; reads only."""
+    yield from Survey(host.paths, host.config, host.known_state, set(plans_changed)).findings(want.jails.values())
+    for name in gone(host, want) if prune else ():
+        yield Finding(name, "remove")
+
+
+def gone(host: Host, want: Wanted) -> list[str]:
+    """Jails that were of these manifests and are in them no more."""
+    state = host.known_state
+    found = itertools.chain.from_iterable(state.of_manifest(name) for name in want.names) if state else ()
+    return sorted(name for name in found if name not in want.jails)
+
+
+def apply(
+    host: Host, manifests: Iterable[Manifest], options: Options = Options(), progress: Progress | None = None,
+    stop: Event | None = None,
+) -> Iterator[Outcome]:  # fmt: skip
+    """Make manifests true; an outcome for each plan and each jail, as they are done. One that fails stops no other.
+
+    stop: when it is set, the jails in hand are ended, and nothing further is begun. Raise ``invalid.manifest``,
+    ``denied.root``, ``io.state``."""
+    want = wanted(manifests)
+    run = _Run(host, want, options, progress or (lambda done, total, text: None), stop or Event())
+    yield from run.everything()
+
+
+class _Run:
+    def __init__(self, host: Host, want: Wanted, options: Options, progress: Progress, stop: Event) -> None:
+        self._host, self._want, self._options = host, want, options
+        self._progress, self._stop = progress, stop
+        self._differences: dict[str, tuple[Difference, ...]] = {}
+        self._done = 0
+
+    def everything(self) -> Iterator[Outcome]:
+        host, want, options = self._host, self._want, self._options
+        changes = plan_changes(host, want, options.prune)
+        for change in changes:
+            if change.kind != "remove":
+                yield self._plan(change)
+        changed = {change.name for change in changes if change.kind == "change"}
+        self._count = len(want.jails)
+        others = self._others(changed)
+        todo: list[tuple[JailSpec, Hash | None]] = []
+        for outcome, one in self._judged(changed):
+            if one is not None:
+                todo.append(one)
+            if outcome is not None:
+                yield outcome
+        yield from self._carry_out(todo + others)
+        if options.prune and not self._stop.is_set():
+            yield from self._prune([change.name for change in changes if change.kind == "remove"])
+
+    def _plan(self, change: PlanChange) -> Outcome:
+        if change.kind in ("add", "change"):
+            try:
+                plans.write(self._host.paths, self._want.plans[change.name])
+            except OSError as error:
+                failure = JailkitError("io.failed", f"{error.filename}: {error.strerror}", "df -h; df -i")
+                return Outcome(change.name, "failed", error=failure, what="plan")
+        outcomes: dict[str, Any] = {"add": "added", "change": "changed", "same": "same", "refused": "failed"}
+        return Outcome(
+            change.name, outcomes[change.kind], error=change.error, differences=change.differences, what="plan"
+        )
+
+    def _judged(
+        self, changed: set[str]
+    ) -> Iterator[tuple[Outcome | None, tuple[JailSpec, Hash | None] | None]]:
+        """What is not to be touched, as outcomes; what is to be done, with its spec."""
+        for finding in findings(self._host, self._want, plans_changed=changed):
+            if self._stop.is_set():
+                return
+            name, error = finding.name, finding.error
+            if finding.kind == "change" and finding.drift and self._options.policy == "report":
+                fields = ", ".join(each.field for each in finding.drift)
+                error = JailkitError(
+                    "conflict.drift", f"{name} was changed on this host: {fields}", "--policy mend puts it right"
+                )
+            if error is not None:
+                self._told(1)
+                yield Outcome(name, "failed", error=error, differences=finding.differences), None
+            elif finding.kind == "same":
+                self._told(1)
+                yield Outcome(name, "same"), None
+            else:
+                self._differences[name] = finding.differences
+                yield None, self._want.jails[name]
+
+    def _others(self, changed: set[str]) -> list[tuple[JailSpec, Hash | None]]:
+        """Jails of the plans that have changed which are in no manifest of these."""
+        state = self._host.known_state
+        names = [name for plan in sorted(changed) for name in (state.of_plan(plan) if state else ())]
+        rows = {name: state.get(name) for name in names if name not in self._want.jails} if state else {}
+        self._count += len(rows)
+        return [(JailSpec.model_validate(row.spec), None) for row in rows.values() if row is not None]
+
+    def _carry_out(self, todo: list[tuple[JailSpec, Hash | None]]) -> Iterator[Outcome]:
+        if not todo or self._stop.is_set():
+            return
+        force = self._options.policy == "mend"
+        done = self._host.add_many(todo, self._options.jobs, self._within, self._stop, force)
+        yield from self._outcomes(done)
+
+    def _prune(self, doomed_plans: list[str]) -> Iterator[Outcome]:
+        host, options = self._host, self._options
+        names = gone(host, self._want)
+        self._count += len(names)
+        yield from self._outcomes(
+            host.remove_many(names, options.keep_home, None, options.jobs, self._within, self._stop)
+        )
+        for name in doomed_plans:
+            try:
+                plans.remove(host.paths, host.state, name)
+                yield Outcome(name, "removed", what="plan")
+            except JailkitError as error:
+                yield Outcome(name, "failed", error=error, what="plan")
+
+    def _outcomes(self, results: Iterable[Result]) -> Iterator[Outcome]:
+        for one in results:
+            self._told(1)
+            rows = self._differences.pop(one.name, ())
+            yield Outcome(one.name, one.outcome, one.plan, one.error, one.seconds, rows)
+
+    def _told(self, number: int) -> None:
+        self._done += number
+        self._progress(self._done, self._count, "")
+
+    def _within(self, done: int, total: int | None, text: str) -> None:
+        if text:
+            self._progress(self._done, self._count, text)

@@ -1,0 +1,100 @@
+"""Plans that jails are sold as, on the disk: ``/etc/jailctl/plans.d/<name>.toml``."""
+
+from __future__ import annotations
+
+import os
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from ..errors import InvalidFile, JailkitError
+from ..kernel import disk
+from ..names import plan_name
+from ..paths import Paths
+from ..spec import load
+from ..spec.jail import MARK
+from ..spec.plan import PlanSpec
+from . import files, layout
+from .state import State
+
+
+def names(paths: Paths) -> list[str]:
+    """Names of all plans, sorted."""
+    try:
+        found = os.listdir(paths.plans)
+    except FileNotFoundError:
+        return []
+    return sorted(name[:-5] for name in found if name.endswith(".toml") and name[0] != ".")
+
+
+def get(paths: Paths, name: str) -> PlanSpec:
+    """Raise ``missing.plan``, ``invalid.plan``, ``unsafe.path``."""
+    path = paths.plan(plan_name(name))
+    try:
+        data = load.read_trusted(path)
+    except FileNotFoundError:
+        raise JailkitError("missing.plan", f"there is no plan {name}", "jailctl plan list shows all") from None
+    plan = load.validate(PlanSpec, load.table(data, path, "invalid.plan"), path, "invalid.plan")
+    if plan.name != name:
+        raise InvalidFile("invalid.plan", path, [("name", f"is {plan.name!r}, but the file is that of {name!r}")])
+    return plan
+
+
+def find(paths: Paths, name: str) -> PlanSpec | None:
+    """As :func:`get`; None where there is none."""
+    try:
+        return get(paths, name)
+    except JailkitError as error:
+        if error.code != "missing.plan":
+            raise
+        return None
+
+
+def text(plan: PlanSpec, old: str = "") -> str:
+    """The file of ``plan``. old: as it stands, whose comments and order are kept."""
+    try:
+        document = tomlkit.parse(old)
+    except TOMLKitError:
+        document = tomlkit.document()
+    values = {"name": plan.name, **plan.model_dump(exclude_defaults=True)}
+    have = document.unwrap()
+    for key in [key for key in document if key not in values]:
+        del document[key]
+    limits = values.pop("limits", {})
+    for key, value in values.items():
+        if have.get(key) != value:
+            document[key] = value
+    if limits:
+        table = document.setdefault("limits", tomlkit.table())
+        for key in [key for key in table if key not in limits]:
+            del table[key]
+        for key, value in limits.items():
+            if table.get(key) != value:
+                table[key] = value
+    made = tomlkit.dumps(document).lstrip("\n")
+    return made if made.partition("\n")[0].strip() == MARK else f"{MARK}\n{made}"
+
+
+def write(paths: Paths, plan: PlanSpec) -> None:
+    """Replace the file of ``plan``, or make it. Raise OSError."""
+    layout.ensure(paths)
+    path = paths.plan(plan.name)
+    with disk.turn(f"{layout.locks(paths)}/plans"):
+        old = (files.read(path) or b"").decode(errors="replace")
+        new = text(plan, old)
+        if new != old:
+            files.write(path, new.encode(), 0o644)
+
+
+def remove(paths: Paths, state: State, name: str) -> None:
+    """Remove a plan that no jail refers to. Raise ``missing.plan``, ``busy.plan-used``."""
+    used = state.of_plan(plan_name(name))
+    if used:
+        shown = ", ".join(used[:5]) + (f" and {len(used) - 5} more" if len(used) > 5 else "")
+        raise JailkitError(
+            "busy.plan-used", f"plan {name} is that of {shown}", f"jailctl set --plan {name} --all plan=OTHER first"
+        )
+    layout.ensure(paths)
+    with disk.turn(f"{layout.locks(paths)}/plans"):
+        if not files.remove(paths.plan(name)):
+            raise JailkitError("missing.plan", f"there is no plan {name}", "jailctl plan list shows all")

@@ -1,0 +1,199 @@
+"""How jails stand to what a manifest wants of them: what is to be added, what is to be changed and why, field by field,
+and what on the host has drifted from what was applied. Reads only; accounts, templates and rows once for all.
+
+Whether a jail is as it should be is decided by the planner itself (plan.plan_change): a jail without a step has no
+difference. Only of the others is it asked where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import JailkitError
+from ..image.template import Template
+from ..jail import recipe as recipes
+from ..paths import CHROOT_GROUP, GROUP, Paths
+from ..spec.config import Config
+from ..spec.jail import MARK, JailSpec, changes
+from . import change, files, inspect, keys, plan, resolve
+from .facts import Facts
+from .passwords import Hash
+from .plan import Plan
+from .state import Row, State
+from .view import View
+
+SECRET = ("password",)
+"""Fields whose values are shown to nobody."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """field: of the spec (``limits.memory``), or of the host: ``spec-file.FIELD``, ``account.shell``,
+    ``account.groups``, ``key-file``, ``home``, ``home.owner``, ``recipe.FIELD``, ``etc/NAME``. have, want: plain
+    values, None where there is none. drift: the host is not as it was left; else something else is asked for."""
+
+    field: str
+    have: Any
+    want: Any
+    drift: bool = False
+
+    def data(self) -> dict[str, Any]:
+        return {"field": self.field, "have": self.have, "want": self.want, "drift": self.drift}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One jail. kind: "add", "change", "same", "resume" (an interrupted plan is ended first), "refused" (error says why),
+    "remove". plan: what would be done."""
+
+    name: str
+    kind: str
+    differences: tuple[Difference, ...] = ()
+    plan: Plan | None = None
+    error: JailkitError | None = None
+
+    @property
+    def drift(self) -> tuple[Difference, ...]:
+        return tuple(each for each in self.differences if each.drift)
+
+
+class Survey:
+    """changed_plans: plans whose files have just become others: recipes that differ for that have not drifted."""
+
+    def __init__(
+        self, paths: Paths, config: Config, state: State | None, changed_plans: Collection[str] = ()
+    ) -> None:
+        self._paths, self._config = paths, config
+        self._rows = {row.name: row for row in state.all()} if state else {}
+        self._open = set(state.open_names()) if state else set()
+        self._view = View(self._rows)
+        self._changed_plans = changed_plans
+
+    def findings(self, wanted: Iterable[tuple[JailSpec, Hash | None]]) -> Iterator[Finding]:
+        """In the order of ``wanted``. Raises nothing of what is wrong with one jail."""
+        for spec, password in wanted:
+            try:
+                yield self._finding(spec, password)
+            except JailkitError as error:
+                yield Finding(spec.user, "refused", error=error)
+
+    def _finding(self, spec: JailSpec, password: Hash | None) -> Finding:
+        row = self._rows.get(spec.user)
+        if spec.user in self._open:
+            return Finding(spec.user, "resume")
+        if row is not None and (other := row.spec.get("manifest")) not in (None, spec.manifest):
+            raise JailkitError(
+                "conflict.manifest", f"{spec.user} is a jail of manifest {other}, not of {spec.manifest}",
+                f"take it out of that one: jailctl set {spec.user} manifest=, then apply again",
+            )  # fmt: skip
+        template, image = self._view.template(self._paths, spec.template)
+        facts = inspect.for_add(
+            self._paths, self._config, row, spec, template, image, password, self._view.look
+        )
+        made = plan.plan_change(spec, template.spec, self._config, facts, password, force=True)
+        if row is None:
+            return Finding(spec.user, "add", plan=made)
+        if not made.operations and not (facts.home and facts.home.owner):
+            return Finding(spec.user, "same", plan=made)
+        rows = tuple(self._differences(spec, facts, row, template))
+        if facts.home and facts.home.owner:
+            error = JailkitError(
+                "conflict.home-owner", f"the home {facts.home.path} belongs to {facts.home.owner}",
+                f"chown {spec.user} {facts.home.path}, if nothing in it is that one's",
+            )  # fmt: skip
+            return Finding(spec.user, "refused", rows, made, error)
+        return Finding(spec.user, "change", rows, made)
+
+    def _differences(self, want: JailSpec, facts: Facts, row: Row, template: Template) -> Iterator[Difference]:
+        applied = JailSpec.model_validate(row.spec)
+        asked = changes(applied, want)
+        for name, old, new in asked:
+            yield Difference(name, old, new)
+        yield from _spec_file(applied, want, facts)
+        yield from _account(facts)
+        yield from self._key_file(applied, want)
+        yield from _home(facts)
+        if facts.password is False:
+            yield Difference("password", None, None)
+        if facts.files != "same":
+            yield from self._files(applied, want, row, template, bool(asked))
+
+    def _key_file(self, applied: JailSpec, want: JailSpec) -> Iterator[Difference]:
+        """What sshd reads, against what was applied: a change of the keys is one of the spec."""
+        have = files.read(self._paths.key_file(want.user))
+        if have == (keys.file_text(applied.keys) if applied.keys else None):
+            return
+        lines = have.decode(errors="replace").splitlines() if have is not None else []
+        yield Difference("key-file", [line for line in lines if line != MARK], want.keys, True)
+
+    def _files(
+        self, applied: JailSpec, want: JailSpec, row: Row, template: Template, asked: bool
+    ) -> Iterator[Difference]:
+        """Recipe and files: against those of what was applied, where that can still be made."""
+        try:
+            have = recipes.load(self._paths, want.user)
+        except JailkitError as error:
+            yield Difference("recipe", "missing" if error.code == "missing.jail" else "damaged", "present", True)
+            return
+        before, content = self._wanted(applied, row)
+        after, _ = self._wanted(want, row)
+        if before is None or after is None:
+            return
+        if have.world != before.world:  # an update, and it has not been started since
+            if have.world != after.world or not asked:
+                yield Difference("image", have.world[:12], after.world[:12])
+            return
+        planned = {applied.plan, want.plan} & set(self._changed_plans)
+        for key, value in vars(have).items():
+            if key != "disabled" and value != getattr(before, key):
+                yield Difference(f"recipe.{key}", value, getattr(after, key), not planned)
+        for name, data in content.items():
+            found = files.read(f"{self._paths.jail(want.user)}/etc/{name}")
+            if found != data:
+                yield Difference(f"etc/{name}", "missing" if found is None else "differs", "as made", not planned)
+
+    def _wanted(self, spec: JailSpec, row: Row) -> tuple[recipes.Recipe | None, dict[str, bytes]]:
+        template, image = self._view.template(self._paths, spec.template)
+        if image is None:
+            return None, {}
+        ids = (row.uid, row.gid, row.base)
+        return resolve.wanted(self._paths, template, spec, ids, row.home, image, self._view.look)
+
+
+def _spec_file(applied: JailSpec, want: JailSpec, facts: Facts) -> Iterator[Difference]:
+    """An edit of the file that was never applied."""
+    if facts.spec is None:
+        yield Difference("spec-file", "missing", "present", True)
+        return
+    if not facts.marked:
+        yield Difference("spec-file.mark", None, MARK, True)
+    file = JailSpec.model_validate(facts.spec)
+    asked = {name: value for name, value, _ in changes(want, file)}
+    for name, _, edited in changes(applied, file):
+        if name in asked:
+            yield Difference(f"spec-file.{name}", edited, asked[name], True)
+
+
+def _account(facts: Facts) -> Iterator[Difference]:
+    account = facts.account
+    if account is None or facts.confined:
+        return
+    if account.shell != facts.door_path:
+        yield Difference("account.shell", account.shell, facts.door_path, True)
+    chroot = facts.managed is not None and facts.managed.level == "chroot"
+    have = [name for name, member in ((GROUP, account.member), (CHROOT_GROUP, account.chroot)) if member]
+    want = [GROUP, CHROOT_GROUP] if chroot else [GROUP]
+    if have != want:
+        yield Difference("account.groups", have, want, True)
+
+
+def _home(facts: Facts) -> Iterator[Difference]:
+    home, managed = facts.home, facts.managed
+    if home is None or managed is None or managed.existing:
+        return
+    if not home.kind:
+        yield Difference("home", "missing", home.path, True)
+    elif home.owner or change.own_home(facts):
+        owner = f"{home.owner} ({home.uid})" if home.owner else home.uid
+        yield Difference("home.owner", owner, 0 if managed.level == "chroot" else managed.uid, True)
