@@ -23,7 +23,18 @@ from typing import Any
 from ..errors import JailkitError
 from ..spec.jail import JailSpec, changes, differences
 from .facts import Facts
-from .operations import BuildImage, Confine, JailFiles, KeyFile, MakeHome, Operation, OwnHome, SetPassword, StopJail, WriteSpec
+from .operations import (
+    BuildImage,
+    Confine,
+    JailFiles,
+    KeyFile,
+    MakeHome,
+    Operation,
+    OwnHome,
+    SetPassword,
+    StopJail,
+    WriteSpec,
+)
 
 _AT_ONCE = ("keys", "suspended", "expires", "manifest", "plan")
 """Fields that a running jail need not start anew for; limits as well."""

@@ -146,16 +146,15 @@ def plan_changes(host: Host, want: Wanted, prune: bool) -> list[PlanChange]:
 def _plan_change(paths: Paths, want: PlanSpec) -> PlanChange:
     try:
         have = plans.find(paths, want.name)
+        if have is not None and have.manifest not in (None, want.manifest):
+            raise JailkitError(
+                "conflict.manifest", f"{want.name} is a plan of manifest {have.manifest}, not of {want.manifest}",
+                "leave it in one of them",
+            )  # fmt: skip
     except JailkitError as error:
         return PlanChange(want.name, "refused", error=error)
     if have is None:
         return PlanChange(want.name, "add")
-    if have.manifest not in (None, want.manifest):
-        error = JailkitError(
-            "conflict.manifest", f"{want.name} is a plan of manifest {have.manifest}, not of {want.manifest}",
-            "leave it in one of them",
-        )  # fmt: skip
-        return PlanChange(want.name, "refused", error=error)
     rows = tuple(plan_differences(have, want))
     return PlanChange(want.name, "change" if rows else "same", rows)
 
@@ -178,6 +177,15 @@ def findings(host: Host, want: Wanted, prune: bool = False, plans_changed: Itera
         yield Finding(name, "remove")
 
 
+def conflict(finding: Finding | PlanChange) -> JailkitError | None:
+    """What policy "report" says of a jail that has drifted."""
+    fields = ", ".join(each.field for each in finding.differences if each.drift)
+    if not fields or finding.kind != "change":
+        return None
+    text = f"{finding.name} was changed on this host: {fields}"
+    return JailkitError("conflict.drift", text, "--policy mend puts it right")
+
+
 def gone(host: Host, want: Wanted) -> list[str]:
     """Jails that were of these manifests and are in them no more."""
     state = host.known_state
@@ -186,14 +194,12 @@ def gone(host: Host, want: Wanted) -> list[str]:
 
 
 def apply(
-    host: Host, manifests: Iterable[Manifest], options: Options = Options(), progress: Progress | None = None,
-    stop: Event | None = None,
-) -> Iterator[Outcome]:  # fmt: skip
+    host: Host, want: Wanted, options: Options = Options(), progress: Progress | None = None, stop: Event | None = None
+) -> Iterator[Outcome]:
     """Make manifests true; an outcome for each plan and each jail, as they are done. One that fails stops no other.
 
-    stop: when it is set, the jails in hand are ended, and nothing further is begun. Raise ``invalid.manifest``,
-    ``denied.root``, ``io.state``."""
-    want = wanted(manifests)
+    stop: when it is set, the jails in hand are ended, and nothing further is begun. Raise ``denied.root``,
+    ``io.state``."""
     run = _Run(host, want, options, progress or (lambda done, total, text: None), stop or Event())
     yield from run.everything()
 
@@ -236,19 +242,14 @@ class _Run:
             change.name, outcomes[change.kind], error=change.error, differences=change.differences, what="plan"
         )
 
-    def _judged(
-        self, changed: set[str]
-    ) -> Iterator[tuple[Outcome | None, tuple[JailSpec, Hash | None] | None]]:
+    def _judged(self, changed: set[str]) -> Iterator[tuple[Outcome | None, tuple[JailSpec, Hash | None] | None]]:
         """What is not to be touched, as outcomes; what is to be done, with its spec."""
         for finding in findings(self._host, self._want, plans_changed=changed):
             if self._stop.is_set():
                 return
             name, error = finding.name, finding.error
-            if finding.kind == "change" and finding.drift and self._options.policy == "report":
-                fields = ", ".join(each.field for each in finding.drift)
-                error = JailkitError(
-                    "conflict.drift", f"{name} was changed on this host: {fields}", "--policy mend puts it right"
-                )
+            if self._options.policy == "report":
+                error = error or conflict(finding)
             if error is not None:
                 self._told(1)
                 yield Outcome(name, "failed", error=error, differences=finding.differences), None

@@ -44,8 +44,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Finding:
-    """One jail. kind: "add", "change", "same", "resume" (an interrupted plan is ended first), "refused" (error says why),
-    "remove". plan: what would be done."""
+    """One jail. kind: "add", "change", "same", "resume" (an interrupted plan is ended first), "refused" (error says
+    why), "remove". plan: what would be done."""
 
     name: str
     kind: str
@@ -61,9 +61,7 @@ class Finding:
 class Survey:
     """changed_plans: plans whose files have just become others: recipes that differ for that have not drifted."""
 
-    def __init__(
-        self, paths: Paths, config: Config, state: State | None, changed_plans: Collection[str] = ()
-    ) -> None:
+    def __init__(self, paths: Paths, config: Config, state: State | None, changed_plans: Collection[str] = ()) -> None:
         self._paths, self._config = paths, config
         self._rows = {row.name: row for row in state.all()} if state else {}
         self._open = set(state.open_names()) if state else set()
@@ -88,9 +86,7 @@ class Survey:
                 f"take it out of that one: jailctl set {spec.user} manifest=, then apply again",
             )  # fmt: skip
         template, image = self._view.template(self._paths, spec.template)
-        facts = inspect.for_add(
-            self._paths, self._config, row, spec, template, image, password, self._view.look
-        )
+        facts = inspect.for_add(self._paths, self._config, row, spec, template, image, password, self._view.look)
         made = plan.plan_change(spec, template.spec, self._config, facts, password, force=True)
         if row is None:
             return Finding(spec.user, "add", plan=made)

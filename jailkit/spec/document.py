@@ -130,7 +130,7 @@ class _Build:
             for event in yaml.parse(text, Loader=_LOADER):
                 self._event(event)
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
+            mark: Any = error.problem_mark or error.context_mark
             what = f"is not YAML: {error.problem or error.context}"
             raise self._fatal(mark.line + 1 if mark else None, what) from None
         except yaml.YAMLError as error:  # a reader's error knows no line

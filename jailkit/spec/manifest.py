@@ -294,9 +294,7 @@ def _join(found: Read, source: Document, made: Manifest) -> None:
     have = found.manifests.get(made.name)
     if have is not None:  # each file's own defaults are its own
         specs = {name: _whole(have, name) for name in have.jails} | {name: _whole(made, name) for name in made.jails}
-        made = have.model_copy(
-            update={"defaults": Defaults(), "plans": {**have.plans, **made.plans}, "jails": specs}
-        )
+        made = have.model_copy(update={"defaults": Defaults(), "plans": {**have.plans, **made.plans}, "jails": specs})
     found.manifests[made.name] = made
 
 

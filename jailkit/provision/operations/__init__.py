@@ -23,16 +23,17 @@ from .stop import RequireUnmounted, StopJail
 
 __all__ = [
     "BuildImage", "CleanSpool", "Confine", "CreateAccount", "Disable", "Enable", "Forget", "GiveBack", "JailFiles",
-    "KeepHome", "KeyFile", "MakeHome", "Operation", "OwnHome", "RemoveAccount", "RemoveHome", "RemoveJailFiles", "RemoveKeys",
-    "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "StopJail", "WriteArchive", "WriteSpec", "from_data",
+    "KeepHome", "KeyFile", "MakeHome", "Operation", "OwnHome", "RemoveAccount", "RemoveHome", "RemoveJailFiles",
+    "RemoveKeys", "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "StopJail", "WriteArchive", "WriteSpec",
+    "from_data",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {
     kind.kind: kind
     for kind in (
         BuildImage, CleanSpool, Confine, CreateAccount, Disable, Enable, Forget, GiveBack, JailFiles, KeepHome, KeyFile,
-        MakeHome, OwnHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RequireUnmounted, Reserve,
-        SetPassword, StopJail, WriteArchive, WriteSpec,
+        MakeHome, OwnHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RequireUnmounted,
+        Reserve, SetPassword, StopJail, WriteArchive, WriteSpec,
     )
 }  # fmt: skip
 
