@@ -42,7 +42,11 @@ jailctl add-user alice                               after an edit of /etc/jailc
 @click.option("--password-stdin", is_flag=True, help="Read a password, one line, from standard input.")
 @click.option("--existing", is_flag=True, help="Take an account that is there; remove-user gives it back.")
 @click.option(
-    "--set", "pairs", metavar="KEY=VALUE", multiple=True, help="hostname, shell, home, network or linger. Repeatable."
+    "--set",
+    "pairs",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="plan, hostname, shell, home, network, linger or limits.X. Repeatable.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the steps and why; change nothing.")
 def command(
@@ -88,20 +92,13 @@ def command(
 
 def _read(files: tuple[str, ...], password_stdin: bool) -> tuple[list[str], str | None]:
     """Keys of all files, and the password."""
-    from ..provision import keys
-
     if files.count("-") + password_stdin > 1:
         raise JailkitError(
             "usage.stdin",
             "standard input can be read once: for keys or for the password",
             "put the keys into a file: --key FILE",
         )
-    lines: list[str] = []
-    for file in files:
-        if file == "-":
-            lines += keys.parse(sys.stdin.buffer.read(1 << 18).decode(errors="replace"), "standard input")
-        else:
-            lines += keys.read_file(file)
+    lines = read_keys(files)
     if not password_stdin:
         return lines, None
     if sys.stdin.isatty():
@@ -110,6 +107,19 @@ def _read(files: tuple[str, ...], password_stdin: bool) -> tuple[list[str], str 
         return lines, getpass("Password: ")
     text = sys.stdin.buffer.read(1024).decode(errors="surrogateescape")
     return lines, text.removesuffix("\n").removesuffix("\r")
+
+
+def read_keys(files: tuple[str, ...]) -> list[str]:
+    """Keys of all files; ``-`` is standard input. Raise ``invalid.key*``, ``missing.key-file``, ``io.key-file``."""
+    from ..provision import keys
+
+    lines: list[str] = []
+    for file in files:
+        if file == "-":
+            lines += keys.parse(sys.stdin.buffer.read(1 << 18).decode(errors="replace"), "standard input")
+        else:
+            lines += keys.read_file(file)
+    return lines
 
 
 def _require_gates(paths: Paths, spec: JailSpec, password: str | None) -> None:
@@ -126,7 +136,7 @@ def _require_gates(paths: Paths, spec: JailSpec, password: str | None) -> None:
 def _spec(paths: Paths, default_template: str, name: str, pairs: tuple[str, ...], **given: object) -> JailSpec:
     """What is asked for: the spec file, where there is one, and over it what the command line says."""
     from ..spec import load
-    from ..spec.settings import jail_spec, settings
+    from ..spec.settings import changed, jail_spec, settings
 
     asked = {key: value for key, value in given.items() if value is not None}
     try:
@@ -138,7 +148,7 @@ def _spec(paths: Paths, default_template: str, name: str, pairs: tuple[str, ...]
             asked["template"] = default_template
         return jail_spec(name, pairs, **asked)
     jail_spec(name, pairs, **asked)  # all that is wrong with the command line, before it is laid over the file
-    return have.model_copy(update={**asked, **settings(pairs)})
+    return changed(have.model_copy(update=asked), settings(pairs))
 
 
 def _with_way_out(error: JailkitError, paths: Paths, name: str) -> JailkitError:

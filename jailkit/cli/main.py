@@ -20,6 +20,10 @@ VERBS: Table = {
     "plan": ("plan", "Plans that jails are sold as: list, show, set, remove."),
     "list": ("list", "All jails, one line each."),
     "show": ("show", "One jail: what it should be and what it is now."),
+    "set": ("set", "Change what jails should be: settings, limits, keys."),
+    "suspend": ("suspend", "End sessions and block every way in, with a message; keep all data."),
+    "resume": ("resume", "Let the users of suspended jails in again."),
+    "expire": ("expire", "Say when logins to jails end."),
     "start": ("start", "Start a jail before anybody logs in."),
     "stop": ("stop", "End a jail's sessions and processes."),
     "exec": ("exec", "Run a command in a jail, as its user."),
@@ -67,10 +71,15 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         print("\njailctl: stopped; the next run finishes or undoes what was begun", file=sys.stderr)
         return EXIT_INTERRUPT
-    except OSError as error:
-        return fail(settings, _os_error(error))
     except Exception as error:  # noqa: BLE001 - the last resort: say where, so that it can be reported
-        return fail(settings, _bug(error))
+        return fail(settings, told(error))
+
+
+def told(error: Exception) -> JailkitError:
+    """Whatever was raised, as something that can be printed."""
+    if isinstance(error, JailkitError):
+        return error
+    return _os_error(error) if isinstance(error, OSError) else _bug(error)
 
 
 def _reader_gone() -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -113,13 +111,10 @@ def _method(line: str) -> dict[str, str]:
 
 def _key(line: str) -> dict[str, str]:
     """Type, fingerprint as ssh-keygen -l prints it, comment."""
-    kind, blob, *comment = line.split(" ", 2)
-    digest = hashlib.sha256(base64.b64decode(blob)).digest()
-    return {
-        "type": kind,
-        "fingerprint": "SHA256:" + base64.b64encode(digest).decode().rstrip("="),
-        "comment": " ".join(comment),
-    }
+    from ..provision.keys import fingerprint
+
+    kind, _, *comment = line.split(" ", 2)
+    return {"type": kind, "fingerprint": fingerprint(line), "comment": " ".join(comment)}
 
 
 def _print(settings: Settings, jail: JailInfo, facts: dict[str, Any]) -> None:

@@ -3,14 +3,15 @@ out.
 
 The order, and why each boundary is safe when the process is killed there:
 
-    image           nobody's in particular.
-    jail-files      first where nobody may log in any more: hook and start refuse from here on; then
-    stop            ends who is in. A login that came in between is ended with the others.
+    suspend, stop   first where nobody may log in any more: hook and start refuse from here on; then who is in is ended,
+                    a login that came in between as well.
     key-file        one rename; a key that is taken away opens nothing while the rest goes on.
     home, confine, password
                     each as it was or as it is to be.
-    jail-files      last of what the user meets where logins stay or become possible: one rename of the recipe, which a
-                    start reads whole. A jail that runs keeps its root, its shell and its network until it stops.
+    image           nobody's in particular.
+    jail-files      one rename of the recipe, which a start reads whole. A jail that runs keeps its root, its shell and
+                    its network until it stops.
+    resume          last of what the user meets: logins become possible when everything is there.
     spec            the file says it when it is so.
 
 Until the last step has its mark, the next run goes on from here; an error undoes what was done, by the data of the spec
@@ -33,6 +34,7 @@ from .operations import (
     OwnHome,
     SetPassword,
     StopJail,
+    Suspend,
     WriteSpec,
 )
 
@@ -77,19 +79,38 @@ def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[O
     have = JailSpec.model_validate(managed.spec) if managed.spec is not None else want
     rows = differences(have, want)
     old = have.data() if rows else {}
-    steps = _access(want, have, facts, hashed, old)
+    steps = shut(want, have, facts)
+    steps += _access(want, have, facts, hashed, old)
     made, warnings = _jail_files(want, facts, rows, old)
     if facts.home is not None and facts.home.owner:
         warnings.append(f"the home {facts.home.path} belongs to {facts.home.owner}: left as it is")
-    if want.suspended is None:
-        steps += made
-    else:
-        if facts.running or have.suspended is None:
-            made.append(StopJail("a suspended jail runs nothing"))
-        steps = made + steps
-    if not facts.marked or not managed.applied or JailSpec.model_validate(facts.spec) != want:
-        steps.append(WriteSpec(_spec_why(facts, rows), spec=want.data(), fresh=False, old=old))
+    steps += made
+    if want.suspended is None and facts.suspended is not None:
+        why = "it is suspended no more" if have.suspended is not None else "the spec says nothing of that"
+        steps.append(Suspend(why, message=None, old=have.suspended or facts.suspended or None))
+    steps += spec_file(want, facts, rows, old)
     return steps, warnings
+
+
+def shut(want: JailSpec, have: JailSpec, facts: Facts) -> list[Operation]:
+    """What a suspension takes, beside the spec."""
+    steps: list[Operation] = []
+    if want.suspended is None:
+        return steps
+    if facts.suspended != want.suspended:
+        why = "it is to be suspended" if have.suspended is None else "the user is to be told this"
+        steps.append(Suspend(why, message=want.suspended, old=have.suspended))
+    if facts.running or have.suspended is None:
+        steps.append(StopJail("a suspended jail runs nothing"))
+    return steps
+
+
+def spec_file(want: JailSpec, facts: Facts, rows: list[tuple[str, str, str]], old: dict[str, Any]) -> list[Operation]:
+    managed = facts.managed
+    assert managed is not None
+    if facts.marked and managed.applied and JailSpec.model_validate(facts.spec) == want:
+        return []
+    return [WriteSpec(_spec_why(facts, rows), spec=want.data(), fresh=False, old=old)]
 
 
 def _jail_files(

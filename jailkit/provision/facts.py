@@ -68,7 +68,8 @@ class Facts:
     """group: whether a group of the user's name exists without the account. spec: data of the spec file, or None;
     marked: it carries jailkit's mark. image: digest that the template's tag names, or None. files: how the jail's own
     files stand: "missing", "same" or "differ". keys: "missing", "same" or "differ", against the spec on the disk.
-    shell: the jail's login shell exists. running: the jail runs. mounts: mount points at or below home and jail
+    shell: the jail's login shell exists. running: the jail runs. suspended: see
+    resolve.suspended. mounts: mount points at or below home and jail
     directory. password: whether a given password is the account's; None when none was given. door: its path, and
     whether it is installed."""
 
@@ -84,6 +85,7 @@ class Facts:
     keys: str = "missing"
     shell: bool = True
     running: bool = False
+    suspended: str | None = None
     mounts: tuple[str, ...] = ()
     password: bool | None = None
     door: bool = True

@@ -20,7 +20,7 @@ from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
 from . import archive as archives
-from . import batch, files, inspect, keys, layout, passwords, plan, refuse, resolve
+from . import batch, files, inspect, keys, layout, passwords, plan, refuse, resolve, suspension
 from .apply import Applier, Boundary, Progress, past_return
 from .batch import Progress as BatchProgress
 from .batch import Result, Stop, Task
@@ -158,6 +158,16 @@ class Host:
         return self._judged_remove(name, request)
 
     def _judged_add(self, request: _Add, view: View | None = None) -> Plan:
+        try:
+            return self._judged_whole(request, view)
+        except JailkitError as error:
+            row = view.rows.get(request.spec.user) if view else self._row(request.spec.user)
+            made = suspension.plan(self.paths, row, request.spec, error)
+            if made is None or not request.change:
+                raise
+        return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
+
+    def _judged_whole(self, request: _Add, view: View | None = None) -> Plan:
         spec = request.spec
         template, image = (view.template if view else resolve.template)(self.paths, spec.template)
         row = view.rows.get(spec.user) if view else self._row(spec.user)
@@ -319,6 +329,24 @@ class Host:
         return done
 
     # -- looking
+
+    def declared(self, name: str) -> JailSpec:
+        """What the jail of ``name`` is to be: its spec file; where that is gone, what was applied. Raise
+        ``missing.jail``, ``invalid.spec``, ``unsafe.path``."""
+        applied = self.applied(name)
+        try:
+            return load.jail_spec(self.paths, name)[0]
+        except JailkitError as error:
+            if error.code != "missing.spec":
+                raise
+        return applied
+
+    def applied(self, name: str) -> JailSpec:
+        """The spec that was applied last. Raise ``missing.jail``."""
+        row = self._row(user_name(name))
+        if row is None:
+            raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
+        return JailSpec.model_validate(row.spec)
 
     def list(self) -> list[JailInfo]:
         """All jails, by name."""

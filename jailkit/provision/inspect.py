@@ -48,6 +48,7 @@ def for_add(
         files=_files(paths, row, spec, template, image, look),
         keys=_keys(paths, spec),
         shell=template.spec.level == "chroot" or _shell(paths, template, spec, image),
+        suspended=resolve.suspended(paths, name) if row is not None else None,
         running=row is not None and runtime.running(paths, row.uid) is not None,
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
@@ -69,6 +70,22 @@ def for_remove(paths: Paths, config: Config, row: Row | None, name: str, look: L
         home=_home(row.home) if row else None,
         mounts=tuple(mounts.below([row.home, paths.jail(name)])) if row else (),
         uid_min=_uid_min(config),
+    )
+
+
+def for_suspension(paths: Paths, row: Row, want: JailSpec) -> Facts:
+    """The little that a suspension needs. A spec file that cannot be read counts as none."""
+    try:
+        have, marked = _spec(paths, row.name)
+    except JailkitError:
+        have, marked = None, False
+    return Facts(
+        row.name,
+        managed=_managed(row, want),
+        spec=have,
+        marked=marked,
+        suspended=resolve.suspended(paths, row.name),
+        running=runtime.running(paths, row.uid) is not None,
     )
 
 

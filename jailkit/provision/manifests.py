@@ -263,7 +263,7 @@ class _Run:
     def _others(self, changed: set[str]) -> list[tuple[JailSpec, Hash | None]]:
         """Jails of the plans that have changed which are in no manifest of these."""
         state = self._host.known_state
-        names = [name for plan in sorted(changed) for name in (state.of_plan(plan) if state else ())]
+        names = [name for plan in sorted(changed) for name in (state.names(plan) if state else ())]
         rows = {name: state.get(name) for name in names if name not in self._want.jails} if state else {}
         self._count += len(rows)
         return [(JailSpec.model_validate(row.spec), None) for row in rows.values() if row is not None]

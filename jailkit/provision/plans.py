@@ -88,7 +88,7 @@ def write(paths: Paths, plan: PlanSpec) -> None:
 
 def remove(paths: Paths, state: State, name: str) -> None:
     """Remove a plan that no jail refers to. Raise ``missing.plan``, ``busy.plan-used``."""
-    used = state.of_plan(plan_name(name))
+    used = state.names(plan_name(name))
     if used:
         shown = ", ".join(used[:5]) + (f" and {len(used) - 5} more" if len(used) > 5 else "")
         raise JailkitError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from ..errors import JailkitError
@@ -70,7 +69,7 @@ def recipe(spec: JailSpec, template: Template, ids: tuple[int, int, int], home: 
         connectors=list(default.connectors), shell=spec.shell or default.shell,
         network=spec.network or default.network, linger=linger_seconds(linger),
         services=list(default.services), path=default.path, sftp=default.sftp, binds=list(default.binds),
-        files=[], tmp_bytes=default.tmp_bytes, disabled=suspension(spec),
+        files=[], tmp_bytes=default.tmp_bytes, disabled="",
     )  # fmt: skip
 
 
@@ -120,20 +119,14 @@ def wanted(
 
 
 def compare(paths: Paths, made: Recipe, content: dict[str, bytes]) -> str:
-    """How what is on the disk stands to what is wanted: "missing", "same" or "differ"."""
+    """How what is on the disk stands to what is wanted: "missing", "same" or "differ". ``disabled`` does not count."""
     try:
         have = recipes.load(paths, made.user)
     except JailkitError as error:
         return "missing" if error.code == "missing.jail" else "differ"
     etc = f"{paths.jail(made.user)}/etc"
-    same = have == made and files.read(f"{paths.jail(made.user)}/{NOTICE}") == _notice(made)
-    return "same" if same and all(files.read(f"{etc}/{name}") == data for name, data in content.items()) else "differ"
-
-
-def _notice(made: Recipe) -> bytes | None:
-    """Content of :data:`NOTICE`, or None where there is to be none."""
-    text = made.disabled
-    return f"{text.removeprefix(SUSPENDED)}\n".encode() if text.startswith(SUSPENDED) else None
+    same = have.but(disabled="") == made and all(files.read(f"{etc}/{name}") == data for name, data in content.items())
+    return "same" if same else "differ"
 
 
 def write(paths: Paths, made: Recipe, content: dict[str, bytes], sync: bool = True) -> None:
@@ -147,7 +140,6 @@ def write(paths: Paths, made: Recipe, content: dict[str, bytes], sync: bool = Tr
         files.write(f"{top}/etc/{name}", data, 0o644, sync)
     for name in set(os.listdir(f"{top}/etc")) - set(content):
         os.unlink(f"{top}/etc/{name}")
-    write_notice(paths, made, sync)
     if made.mode == "overlay" and _mode(paths, made.user) != "overlay":
         layers.make(paths, made.user, made.base)  # later, where it is missing, something is wrong: a start says so
     recipes.save(paths, made, sync)
@@ -155,14 +147,32 @@ def write(paths: Paths, made: Recipe, content: dict[str, bytes], sync: bool = Tr
         disk.sync_names(top)
 
 
-def write_notice(paths: Paths, made: Recipe, sync: bool = True) -> None:
-    """What the hook shows to a user whose jail is suspended; the directory is not flushed."""
-    path, data = f"{paths.jail(made.user)}/{NOTICE}", _notice(made)
-    if data is not None:
-        files.write(path, data, 0o644, sync)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+def write_notice(paths: Paths, name: str, message: str | None, sync: bool = True) -> None:
+    """What the hook shows to a user whose jail is suspended; None: it is not, and the hook goes on."""
+    path = f"{paths.jail(name)}/{NOTICE}"
+    if message is not None:
+        files.write(path, f"{message}\n".encode(), 0o644, sync)
+    elif os.path.lexists(path):
+        files.remove(path)
+
+
+def suspended(paths: Paths, name: str) -> str | None:
+    """What the user is told of a suspended jail; None: it is not suspended; "" where recipe and hook disagree."""
+    told, reason = files.read(f"{paths.jail(name)}/{NOTICE}"), disabled(paths, name)
+    if told is None and not reason.startswith(SUSPENDED):
+        return None
+    message = reason.removeprefix(SUSPENDED)
+    return message if reason.startswith(SUSPENDED) and told == f"{message}\n".encode() else ""
+
+
+def suspend(paths: Paths, name: str, message: str | None) -> None:
+    """Let nobody log in and have it said why, or (None) let the user in again. Each is one file of two; either alone
+    refuses."""
+    if message is not None:
+        write_notice(paths, name, message)
+    disable(paths, name, "" if message is None else f"{SUSPENDED}{message}")
+    if message is None:
+        write_notice(paths, name, None)
 
 
 def _mode(paths: Paths, name: str) -> str:
@@ -198,6 +208,14 @@ def disable(paths: Paths, name: str, reason: str) -> None:
     if made.disabled != reason:
         recipes.save(paths, made.but(disabled=reason))
         disk.sync_names(paths.jail(name))
+
+
+def kept_reason(paths: Paths, name: str, spec: JailSpec) -> str:
+    """What a recipe that is written anew says in ``disabled``: as before; where there is none, what ``spec`` says."""
+    try:
+        return recipes.load(paths, name).disabled
+    except JailkitError:
+        return suspension(spec)
 
 
 def disabled(paths: Paths, name: str) -> str:

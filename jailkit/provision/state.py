@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import JailkitError
+from ..names import template_name
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jails (
@@ -179,18 +180,25 @@ class State:
         with self._errors():
             return [_row(found) for found in self._db.execute(f"SELECT {_COLUMNS} FROM jails ORDER BY name")]
 
-    def of_plan(self, plan: str) -> list[str]:
-        """Names of the jails of a plan; what it costs does not grow with the jails of others."""
-        return self._having("plan", plan)
+    def names(self, plan: str | None = None, template: str | None = None) -> list[str]:
+        """Names of all jails, or of those with this plan and of this template (any tag of it), sorted. Raise
+        ``invalid.template-name``."""
+        query = "SELECT name FROM jails WHERE 1"
+        values: list[str] = []
+        if plan is not None:
+            query += " AND json_extract(spec, '$.plan') = ?"
+            values.append(plan)
+        if template is not None:
+            query += " AND (json_extract(spec, '$.template') || ':') GLOB ?"
+            values.append(f"{template_name(template)}:*")  # of a name that has none of GLOB's signs
+        with self._errors():
+            return [str(name) for (name,) in self._db.execute(f"{query} ORDER BY name", values)]
 
     def of_manifest(self, manifest: str) -> list[str]:
-        """Names of the jails that a manifest has made or taken over."""
-        return self._having("manifest", manifest)
-
-    def _having(self, key: str, value: str) -> list[str]:
-        query = f"SELECT name FROM jails WHERE json_extract(spec, '$.{key}') = ? ORDER BY name"
+        """Names of the jails that a manifest has made or taken over; the cost does not grow with those of others."""
+        query = "SELECT name FROM jails WHERE json_extract(spec, '$.manifest') = ? ORDER BY name"
         with self._errors():
-            return [name for (name,) in self._db.execute(query, (value,))]
+            return [str(name) for (name,) in self._db.execute(query, (manifest,))]
 
     def templates(self) -> dict[str, int]:
         """How many jails there are of each template (of each tag)."""

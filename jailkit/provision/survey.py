@@ -16,7 +16,7 @@ from ..jail import recipe as recipes
 from ..paths import CHROOT_GROUP, GROUP, Paths
 from ..spec.config import Config
 from ..spec.jail import MARK, JailSpec, changes
-from . import change, files, inspect, keys, plan, resolve
+from . import change, files, inspect, keys, plan, resolve, suspension
 from .facts import Facts
 from .passwords import Hash
 from .plan import Plan
@@ -74,7 +74,16 @@ class Survey:
             try:
                 yield self._finding(spec, password)
             except JailkitError as error:
-                yield Finding(spec.user, "refused", error=error)
+                yield self._refused(spec, error)
+
+    def _refused(self, spec: JailSpec, error: JailkitError) -> Finding:
+        """Of a jail that cannot be judged: a suspension is carried out all the same (suspension.py)."""
+        row = self._rows.get(spec.user)
+        made = suspension.plan(self._paths, row, spec, error)
+        if made is None or row is None:
+            return Finding(spec.user, "refused", error=error)
+        rows = tuple(Difference(*each) for each in changes(JailSpec.model_validate(row.spec), spec))
+        return Finding(spec.user, "change", rows, made)
 
     def _finding(self, spec: JailSpec, password: Hash | None) -> Finding:
         row = self._rows.get(spec.user)
@@ -110,6 +119,8 @@ class Survey:
         yield from _account(facts)
         yield from self._key_file(applied, want)
         yield from _home(facts)
+        if facts.suspended != want.suspended and applied.suspended == want.suspended:
+            yield Difference("recipe.disabled", facts.suspended or "(not told)", want.suspended, True)
         if facts.password is False:
             yield Difference("password", None, None)
         if facts.files != "same":

@@ -14,7 +14,10 @@ from .limits import Limits
 MARK = "# managed by jailctl"
 """First line of a spec file. `remove-user` touches only jails whose spec carries it."""
 
-SETTABLE = ("template", "hostname", "shell", "home", "network", "linger")
+SETTABLE = (
+    "template", "plan", "hostname", "shell", "home", "network", "linger",
+    *(f"limits.{name}" for name in Limits.model_fields),
+)  # fmt: skip
 """Keys that ``--set KEY=VALUE`` takes."""
 
 

@@ -17,7 +17,8 @@
 #include <syslog.h>
 #include <unistd.h>
 
-struct voice voice = { .tag = "jailctl", .verb = "refused", .log = -1, .user = 2, .pipe = -1, .who = "user=-" };
+struct voice voice = { .tag = "jailctl", .verb = "refused", .log = -1, .user = 2,
+		       .said = "This account is not available at the moment.\n", .pipe = -1, .who = "user=-" };
 
 /* Not syslog(3): it would look for /dev/log again at each line, by then perhaps in the jail, and reads TZ.
  * No socket, no log: that must not decide about a login. A full one may hold us up for a second. */
@@ -37,7 +38,6 @@ void log_open(void)
 
 _Noreturn void refuse_text(const char *text)
 {
-	static const char dull[] = "This account is not available at the moment.\n";
 	char line[768];
 	int n = snprintf(line, sizeof line, "<%d>%s[%d]: %s %s %s", LOG_AUTHPRIV | LOG_WARNING, voice.tag,
 			 (int)getpid(), voice.verb, voice.who, text);
@@ -46,7 +46,7 @@ _Noreturn void refuse_text(const char *text)
 		(void)!send(voice.log, line, strnlen(line, sizeof line), MSG_NOSIGNAL);
 	if (voice.restore != NULL)
 		voice.restore();
-	(void)!write(voice.user, dull, sizeof dull - 1);
+	(void)!write(voice.user, voice.said, strlen(voice.said));
 	_exit(1);
 }
 

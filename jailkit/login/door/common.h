@@ -26,6 +26,7 @@ struct voice {
 	const char *tag, *verb;
 	int log;               /* connected to syslog before the host's /dev/log goes out of sight, or -1 */
 	int user;              /* where the one dull line goes */
+	const char *said;      /* what goes there, with its line feed */
 	int pipe;              /* in the door's child: the parent that speaks for it, else -1 */
 	void (*restore)(void); /* puts the user's terminal right before we go, or NULL */
 	char who[256];

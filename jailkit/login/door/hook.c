@@ -335,6 +335,7 @@ static int open_session(void)
 
 	if (!name_valid(user))
 		refuse("login.bad-name", "no jail can have this name");
+	suspended_check(user);
 	for (int attempt = 0; attempt < 2; attempt++) {
 		uid_t uid = warm_uid();
 

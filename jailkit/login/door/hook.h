@@ -4,6 +4,9 @@
 
 #include "common.h"
 
+#define OWN ROOT "/var/lib/jailctl/jails" /* what is a jail's own, by the user's name */
+
+void suspended_check(const char *user); /* that no administrator has suspended the jail, or refuse */
 int lock_jail(int dir, int seconds); /* the jail's lock, or -1 with errno: ENOENT: no jail, ETIMEDOUT */
 int sessions_open(int dir);          /* the directory of its sessions, to be listed, or refuse */
 unsigned prune(int sessions, int *one); /* with the lock held: drop what has ended, count what has not */

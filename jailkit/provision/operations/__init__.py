@@ -20,12 +20,13 @@ from .reserve import Reserve
 from .spec_file import RemoveSpec, WriteSpec
 from .spool import CleanSpool
 from .stop import RequireUnmounted, StopJail
+from .suspend import Suspend
 
 __all__ = [
     "BuildImage", "CleanSpool", "Confine", "CreateAccount", "Disable", "Enable", "Forget", "GiveBack", "JailFiles",
     "KeepHome", "KeyFile", "MakeHome", "Operation", "OwnHome", "RemoveAccount", "RemoveHome", "RemoveJailFiles",
-    "RemoveKeys", "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "StopJail", "WriteArchive", "WriteSpec",
-    "from_data",
+    "RemoveKeys", "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "StopJail", "Suspend", "WriteArchive",
+    "WriteSpec", "from_data",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {
@@ -33,7 +34,7 @@ _KINDS: dict[str, type[Operation]] = {
     for kind in (
         BuildImage, CleanSpool, Confine, CreateAccount, Disable, Enable, Forget, GiveBack, JailFiles, KeepHome, KeyFile,
         MakeHome, OwnHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RequireUnmounted,
-        Reserve, SetPassword, StopJail, WriteArchive, WriteSpec,
+        Reserve, SetPassword, StopJail, Suspend, WriteArchive, WriteSpec,
     )
 }  # fmt: skip
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import JailkitError
-from ...jail.stop import stop
 from ...kernel.beneath import remove_tree
 from ...spec.jail import JailSpec
 from .. import files, resolve
@@ -35,8 +34,6 @@ class JailFiles(Operation):
             files.remove(world.paths.uid_mark(world.row().uid))
         elif self.old:
             _write(world, self.old, False)
-            if self.old.get("suspended") is not None:
-                stop(world.paths, world.row().uid, world.name)  # it was open for a moment
 
 
 def _write(world: World, data: dict[str, Any], fresh: bool) -> None:
@@ -47,7 +44,7 @@ def _write(world: World, data: dict[str, Any], fresh: bool) -> None:
         raise JailkitError("missing.image", f"template {spec.template} has no image", "run this command again")
     ids = (row.uid, row.gid, row.base)
     made, content = resolve.wanted(world.paths, template, spec, ids, row.home, image, world.look)
-    made = made.but(disabled=resolve.SETTING_UP) if fresh else made
-    resolve.write(world.paths, made, content, world.sync)
+    reason = resolve.SETTING_UP if fresh else resolve.kept_reason(world.paths, world.name, spec)
+    resolve.write(world.paths, made.but(disabled=reason), content, world.sync)
     world.point("written")
     world.state.update(world.name, image=image, spec=data)
