@@ -116,11 +116,17 @@ def _end(settings: Settings, names: Sequence[str], entries: list[Entry]) -> int:
     if len(names) > 1:
         changed = sum(bool(entry.get("changed")) for entry in entries)
         same = len(entries) - changed - len(failed)
+        if any(entry.get("dry_run") for entry in entries):
+            return _worst(settings, names, entries)
         say(settings, f"\n{counted(len(entries), 'jail')}: {changed} changed, {same} not, {len(failed)} failed.")
+    return _worst(settings, names, entries)
+
+
+def _worst(settings: Settings, names: Sequence[str], entries: list[Entry]) -> int:
     if len(entries) < len(names):
         note(settings, f"jailctl: stopped; {counted(len(names) - len(entries), 'jail')} not begun: run it again")
         return EXIT_INTERRUPT
-    return max((int(entry["error"]["exit"]) for entry in failed), default=0)
+    return max((int(entry["error"]["exit"]) for entry in entries if entry["error"] is not None), default=0)
 
 
 def _complain(settings: Settings, entry: Entry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import platform
+import re
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
@@ -13,11 +14,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from ..spec.template import TemplateSpec
 
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
 def _final(value: object) -> object:
     """What ``{{ }}`` writes: a control character could begin a line, or a field, of its own in a flat file (CR and LF
     into state files: cPanel CVE-2026-41940, useradd CVE-2023-29383)."""
     text = str(value)
-    if any(ord(char) < 32 or 127 <= ord(char) < 160 or char in "\u2028\u2029" for char in text):
+    if _CONTROL.search(text):
         raise ValueError(f"{text[:40]!r} has a control character")
     return value
 

@@ -47,6 +47,8 @@ def require_unedited(want: JailSpec, facts: Facts) -> None:
     edit of somebody's that would be lost."""
     if facts.spec is None or facts.managed is None or facts.managed.spec is None:
         return
+    if facts.spec == facts.managed.spec:
+        return
     applied, file = JailSpec.model_validate(facts.managed.spec), JailSpec.model_validate(facts.spec)
     asked = {field for field, _, _ in changes(file, want)}
     lost = [row for row in differences(applied, file) if row[0] in asked]
@@ -76,7 +78,7 @@ def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[O
     is ours, is whole, and may become what is wanted: see refuse.managed."""
     managed = facts.managed
     assert managed is not None
-    have = JailSpec.model_validate(managed.spec) if managed.spec is not None else want
+    have = want if managed.applied or managed.spec is None else JailSpec.model_validate(managed.spec)
     rows = differences(have, want)
     old = have.data() if rows else {}
     steps = shut(want, have, facts)

@@ -4,6 +4,7 @@ A uid that is given a second time would own what the first one left anywhere (sy
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 
 from ..errors import JailkitError
@@ -16,12 +17,18 @@ _LAST = 2**32 - 2 - RANGE
 def limits(config: Config, login_defs: str) -> tuple[int, int]:
     """Lowest and highest uid of a new account: the options, else UID_MIN and UID_MAX of login.defs(5)'s text, else
     that file's own defaults."""
+    low, high = _of_login_defs(login_defs)
+    return config.uid_min or low, config.uid_max or high
+
+
+@functools.lru_cache(maxsize=4)
+def _of_login_defs(login_defs: str) -> tuple[int, int]:
     found = {"UID_MIN": 1000, "UID_MAX": 60000}
     for line in login_defs.splitlines():
         words = line.split("#")[0].split()
         if len(words) == 2 and words[0] in found and words[1].isdigit():
             found[words[0]] = int(words[1])
-    return config.uid_min or found["UID_MIN"], config.uid_max or found["UID_MAX"]
+    return found["UID_MIN"], found["UID_MAX"]
 
 
 def next_uid(low: int, high: int, given: int, used: Iterable[int], taken: Callable[[int], bool]) -> int:

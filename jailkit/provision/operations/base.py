@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from ...paths import Paths
@@ -65,7 +65,7 @@ class Operation:
 
     def data(self) -> dict[str, Any]:
         """For the journal."""
-        return {"op": self.kind, **asdict(self)}
+        return {"op": self.kind, **vars(self)}
 
     def public(self) -> dict[str, str]:
         """For people: ``{"op", "what", "why"}``."""
