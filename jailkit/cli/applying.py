@@ -55,12 +55,17 @@ def _one(settings: Settings, bar: Bar, one: Outcome) -> None:
     bar.clear()
     label = escape(f"plan {one.name}" if one.what == "plan" else one.name)
     if one.error is not None:
-        hint = f"\n  hint: {escape(one.error.hint)}" if one.error.hint else ""
-        print(f"jailctl: {label}: {escape(one.error.message)}{hint}", file=sys.stderr)
+        complain(label, one.error)
         return
     word, color = _SHOWN[one.outcome]
     say(settings, f"{paint(word, color)}  {label}")
     differing.differences(settings, one.differences)
+
+
+def complain(label: str, error: JailkitError) -> None:
+    """Of one of many."""
+    hint = f"\n  hint: {escape(error.hint)}" if error.hint else ""
+    print(f"jailctl: {escape(label)}: {escape(error.message)}{hint}", file=sys.stderr)
 
 
 def _summary(
@@ -85,9 +90,8 @@ def _summary(
 
 
 def exit_number(failures: Iterable[JailkitError]) -> int:
-    """0, the number that all failures share, or that of a conflict where they are of several kinds."""
-    numbers = {failure.exit_number for failure in failures}
-    return 0 if not numbers else numbers.pop() if len(numbers) == 1 else JailkitError("conflict.several", "").exit_number
+    """0, or that of the worst, as of all verbs on many jails."""
+    return max((failure.exit_number for failure in failures), default=0)
 
 
 @contextmanager

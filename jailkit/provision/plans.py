@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from threading import Event
+from typing import TYPE_CHECKING
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
@@ -13,9 +16,20 @@ from ..names import plan_name
 from ..paths import Paths
 from ..spec import load
 from ..spec.jail import MARK
+from ..spec.limits import Limits
 from ..spec.plan import PlanSpec
+from ..spec.settings import settings
 from . import files, layout
+from .batch import Progress, Result
 from .state import State
+
+if TYPE_CHECKING:
+    from .host import Host
+
+SETTABLE = (
+    "description", "template", "shell", "network", "linger", *(f"limits.{name}" for name in Limits.model_fields),
+)  # fmt: skip
+"""Keys that ``jailctl plan set`` takes."""
 
 
 def names(paths: Paths) -> list[str]:
@@ -86,14 +100,41 @@ def write(paths: Paths, plan: PlanSpec) -> None:
             files.write(path, new.encode(), 0o644)
 
 
-def remove(paths: Paths, state: State, name: str) -> None:
-    """Remove a plan that no jail refers to. Raise ``missing.plan``, ``busy.plan-used``."""
+def changed(plan: PlanSpec, pairs: Iterable[str]) -> PlanSpec:
+    """``plan`` with ``KEY=VALUE`` over it; an empty value goes back to the default. Raise ``usage.set``,
+    ``invalid.plan``."""
+    data = plan.model_dump(exclude_defaults=True)
+    limits = dict(data.pop("limits", {}))
+    for key, value in settings(pairs, "", True, SETTABLE).items():
+        for name, one in value.items() if key == "limits" else [(key, value)]:
+            inside = limits if key == "limits" else data
+            inside.pop(name, None)
+            if one is not None:
+                inside[name] = one
+    return load.validate(PlanSpec, {"name": plan.name, **data, "limits": limits}, "command line", "invalid.plan")
+
+
+def put(
+    host: Host, plan: PlanSpec, jobs: int = 2, progress: Progress | None = None, stop: Event | None = None
+) -> Iterator[Result]:
+    """Write ``plan`` and bring its jails to it, those that run at once; a result for each. What it costs does not grow
+    with the jails of other plans. Raise OSError, ``denied.root``."""
+    write(host.paths, plan)
+    todo = [(host.declared(name), None) for name in host.state.names(plan.name)]
+    yield from host.add_many(todo, jobs, progress, stop)
+
+
+def remove(paths: Paths, state: State, name: str, dry_run: bool = False) -> None:
+    """Remove a plan that no jail refers to. dry_run: only judge. Raise ``missing.plan``, ``busy.plan-used``."""
     used = state.names(plan_name(name))
     if used:
         shown = ", ".join(used[:5]) + (f" and {len(used) - 5} more" if len(used) > 5 else "")
         raise JailkitError(
             "busy.plan-used", f"plan {name} is that of {shown}", f"jailctl set --plan {name} --all plan=OTHER first"
         )
+    if dry_run:
+        get(paths, name)
+        return
     layout.ensure(paths)
     with disk.turn(f"{layout.locks(paths)}/plans"):
         if not files.remove(paths.plan(name)):
