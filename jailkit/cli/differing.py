@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections import Counter
@@ -43,7 +44,8 @@ def show(settings: Settings, host: Host, want: Wanted, prune: bool, policy: str 
     with Progress(settings, "comparing this host with the manifests") as progress:
         changes = manifests.plan_changes(host, want, prune)
         changed = {change.name for change in changes if change.kind == "change"}
-        for each in (*changes, *manifests.findings(host, want, prune, changed)):
+        each: Finding | PlanChange
+        for each in itertools.chain(changes, manifests.findings(host, want, prune, changed)):
             if policy == "report" and (error := manifests.conflict(each)) is not None:
                 failures.append(error)
             if each.error is not None:

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from types import FrameType, TracebackType
+from typing import Self
 
 from .output import Settings, escape
 
@@ -31,7 +32,7 @@ class Progress:
         self._began = time.monotonic()
         self._shown = False
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if self._wanted:
             self._before = signal.signal(signal.SIGALRM, self._tick)
             signal.siginterrupt(signal.SIGALRM, False)

@@ -53,7 +53,7 @@ class Document:
     def __init__(self, value: dict[str, Any], file: str, text: str, kind: str) -> None:
         self.value, self.file = value, file
         self._text, self._kind = text, kind
-        self._lines: dict[Path, int] | None = None
+        self._lines: dict[Path, int | None] | None = None
 
     def line(self, path: Path) -> int | None:
         """Line, from 1, of what is at ``path``, or of the nearest table around it. Parsed again when first asked: only
@@ -116,7 +116,7 @@ class _Build:
     """The data of a stream of events, iteratively: no depth of the file becomes a depth of ours. errors: all that is
     wrong but the syntax. lines: of each path, where they are asked for."""
 
-    def __init__(self, file: str, lines: dict[Path, int] | None = None, plain: bool = True) -> None:
+    def __init__(self, file: str, lines: dict[Path, int | None] | None = None, plain: bool = True) -> None:
         self.errors: list[Error] = []
         self._file, self._lines, self._plain = file, lines, plain
         self._result: Any = None
@@ -130,9 +130,8 @@ class _Build:
             for event in yaml.parse(text, Loader=_LOADER):
                 self._event(event)
         except yaml.MarkedYAMLError as error:
-            mark: Any = error.problem_mark or error.context_mark
             what = f"is not YAML: {error.problem or error.context}"
-            raise self._fatal(mark.line + 1 if mark else None, what) from None
+            raise self._fatal(_line(error.problem_mark or error.context_mark), what) from None
         except yaml.YAMLError as error:  # a reader's error knows no line
             position = getattr(error, "position", None)
             line = text.count("\n", 0, position) + 1 if isinstance(position, int) else None
@@ -160,7 +159,7 @@ class _Build:
         elif isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1 or event.tags:
-                raise self._fatal(event.start_mark.line + 1, "is more than one document, or has directives")
+                raise self._fatal(_line(event.start_mark), "is more than one document, or has directives")
 
     def _scalar(self, event: Any) -> None:
         self._refuse(event)
@@ -182,7 +181,7 @@ class _Build:
         if text in self._stack[-1]:
             self._wrong(event, "stands there twice")
         if self._lines is not None:
-            self._lines[tuple(self._path)] = event.start_mark.line + 1
+            self._lines[tuple(self._path)] = _line(event.start_mark)
 
     def _plain_value(self, event: Any, text: str) -> Any:
         if text in ("true", "false"):
@@ -202,9 +201,9 @@ class _Build:
 
     def _open(self, event: Any) -> None:
         if self._is_key():
-            raise self._fatal(event.start_mark.line + 1, "a key must be a text")
+            raise self._fatal(_line(event.start_mark), "a key must be a text")
         if len(self._stack) >= DEPTH:
-            raise self._fatal(event.start_mark.line + 1, f"is more than {DEPTH} levels deep")
+            raise self._fatal(_line(event.start_mark), f"is more than {DEPTH} levels deep")
         self._refuse(event)
         made: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
         self._add(event, made)
@@ -218,7 +217,7 @@ class _Build:
         if self._stack and isinstance(self._stack[-1], list) and len(self._path) < len(self._stack):
             self._path.append(len(self._stack[-1]))
             if self._lines is not None:
-                self._lines[tuple(self._path)] = event.start_mark.line + 1
+                self._lines[tuple(self._path)] = _line(event.start_mark)
 
     def _add(self, event: Any, value: Any) -> None:
         self._add_path(event)
@@ -227,7 +226,7 @@ class _Build:
         elif isinstance(self._stack[-1], list):
             self._stack[-1].append(value)
         elif not self._path or len(self._path) < len(self._stack):
-            raise self._fatal(event.start_mark.line + 1, "a key must be a text")
+            raise self._fatal(_line(event.start_mark), "a key must be a text")
         else:
             self._stack[-1][self._path[-1]] = value
 
@@ -242,7 +241,11 @@ class _Build:
             self._wrong(event, f"a tag ({event.tag}) is refused")
 
     def _wrong(self, event: Any, what: str) -> None:
-        self.errors.append((tuple(self._path), event.start_mark.line + 1, what))
+        self.errors.append((tuple(self._path), _line(event.start_mark), what))
+
+
+def _line(mark: Any) -> int | None:
+    return mark.line + 1 if mark is not None else None
 
 
 def _yaml(text: str, file: str) -> Any:
@@ -352,7 +355,7 @@ def _within(value: Any, path: Path, line: int) -> Iterator[tuple[Path, int]]:
         yield from _within(item, (*path, key), line)
 
 
-def _lines(text: str, kind: str) -> Iterator[tuple[Path, int]]:
+def _lines(text: str, kind: str) -> Iterator[tuple[Path, int | None]]:
     """(path, line) of all that is in a text; of what was read already, or as far as it can be told."""
     if kind == "toml":
         found: dict[Path, int] = {}
@@ -360,7 +363,7 @@ def _lines(text: str, kind: str) -> Iterator[tuple[Path, int]]:
             found.setdefault(path, line)
         yield from found.items()
         return
-    lines: dict[Path, int] = {}
+    lines: dict[Path, int | None] = {}
     with contextlib.suppress(InvalidFile):  # JSON that is no YAML to the letter: the lines until there
         _Build("", lines, plain=False).run(text)
     yield from lines.items()
