@@ -20,7 +20,8 @@ jailctl diff -f customers.yaml --prune --json | jq -c 'select(.kind == "remove")
 @verb(
     'With NAME: what a jail with root = "overlay" has changed in its root: A, added; C, changed; D, removed (of a '
     "directory, with all below it). What no image could have, such as a socket, is named on standard error. "
-    "With -f: how this host differs from manifests, as jailctl apply --dry-run shows it: + new, ~ changed, ! changed by hand on this host, "
+    "With -f: how this host differs from manifests, as jailctl apply --dry-run shows it: + new, ~ changed, ! changed "
+    "by hand on this host, "
     "- removed, x refused.",
     _EXAMPLES,
 )

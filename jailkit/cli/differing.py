@@ -43,9 +43,8 @@ def show(settings: Settings, host: Host, want: Wanted, prune: bool, policy: str 
     failures: list[JailkitError] = []
     with Progress(settings, "comparing this host with the manifests") as progress:
         changes = manifests.plan_changes(host, want, prune)
-        changed = {change.name for change in changes if change.kind == "change"}
-        each: Finding | PlanChange
-        for each in itertools.chain(changes, manifests.findings(host, want, prune, changed)):
+        rows: Iterable[Finding | PlanChange] = itertools.chain(changes, manifests.findings(host, want, prune, changes))
+        for each in rows:
             if policy == "report" and (error := manifests.conflict(each)) is not None:
                 failures.append(error)
             if each.error is not None:

@@ -38,14 +38,15 @@ def _stop(paths: Paths, uid: int, user: str, seconds: float) -> bool:
     for session in runtime.sessions(paths, uid):
         if not _own_ancestor(session.pid):
             _end(session.pid, session.start)
-    group = slices.group(uid)
-    if group:
+    groups = slices.groups(uid)
+    for group in groups:
         cgroup.kill(group, seconds)
     strays = _end_strays(uid, user, seconds)
     runtime.sessions(paths, uid)
     runtime.clear(paths, uid, user)
-    if group:
+    for group in groups:
         cgroup.remove(group)
+    slices.forget(uid)
     return record is not None or strays
 
 

@@ -32,6 +32,7 @@ from .operations import (
     MakeHome,
     Operation,
     OwnHome,
+    SetLimits,
     SetPassword,
     StopJail,
     Suspend,
@@ -69,8 +70,8 @@ def own_home(facts: Facts) -> bool:
     )  # fmt: skip
 
 
-def image(spec: JailSpec, facts: Facts) -> list[Operation]:
-    return [] if facts.image else [BuildImage(f"template {spec.template} has no image", template=spec.template)]
+def image(facts: Facts) -> list[Operation]:
+    return [] if facts.image else [BuildImage(f"template {facts.reference} has no image", template=facts.reference)]
 
 
 def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[Operation], list[str]]:
@@ -121,7 +122,9 @@ def _jail_files(
     if facts.files == "same":
         return [], []
     why = "they are missing" if facts.files == "missing" else _why(rows) or "they differ from the spec"
-    steps = [*image(want, facts), JailFiles(why, spec=want.data(), fresh=False, old=old)]
+    steps = [*image(facts), JailFiles(why, spec=want.data(), fresh=False, old=old)]
+    if facts.running and want.suspended is None:
+        steps.append(SetLimits("what has changed may be a limit"))
     fields = [field for field, _, _ in rows]
     later = not rows or any(field not in _AT_ONCE and not field.startswith("limits.") for field in fields)
     if later and facts.running and want.suspended is None:

@@ -68,10 +68,11 @@ class Facts:
     """group: whether a group of the user's name exists without the account. spec: data of the spec file, or None;
     marked: it carries jailkit's mark. image: digest that the template's tag names, or None. files: how the jail's own
     files stand: "missing", "same" or "differ". keys: "missing", "same" or "differ", against the spec on the disk.
-    shell: the jail's login shell exists. running: the jail runs. suspended: see
-    resolve.suspended. mounts: mount points at or below home and jail
-    directory. password: whether a given password is the account's; None when none was given. door: its path, and
-    whether it is installed."""
+    reference: the template that the jail is made from, the plan's or the default where the spec names none. shell: the
+    jail's login shell exists. running: the jail runs. suspended: see resolve.suspended. unheld: what of its limits this
+    host cannot hold, (name, reason); weak: sentences about what it holds in part. mounts: mount points at or below
+    home and jail directory. password: whether a given password is the account's; None when none was given. door: its
+    path, and whether it is installed."""
 
     name: str
     account: Account | None = None
@@ -83,9 +84,12 @@ class Facts:
     image: str | None = None
     files: str = "missing"
     keys: str = "missing"
+    reference: str = "shell"
     shell: bool = True
     running: bool = False
     suspended: str | None = None
+    unheld: tuple[tuple[str, str], ...] = ()
+    weak: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()
     password: bool | None = None
     door: bool = True
@@ -126,4 +130,4 @@ def from_data(data: Mapping[str, Any]) -> Facts:
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

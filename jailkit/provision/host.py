@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..errors import JailkitError
 from ..names import user_name
@@ -20,7 +21,7 @@ from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
 from . import archive as archives
-from . import batch, files, inspect, keys, layout, passwords, plan, refuse, resolve, suspension
+from . import batch, files, inspect, keys, layout, limits, passwords, plan, refuse, resolve, suspension
 from .apply import Applier, Boundary, Progress, past_return
 from .batch import Progress as BatchProgress
 from .batch import Result, Stop, Task
@@ -169,7 +170,9 @@ class Host:
 
     def _judged_whole(self, request: _Add, view: View | None = None) -> Plan:
         spec = request.spec
-        template, image = (view.template if view else resolve.template)(self.paths, spec.template)
+        settled = resolve.settled(self.paths, self.config, spec)
+        assert settled.template is not None
+        template, image = (view.template if view else resolve.template)(self.paths, settled.template)
         row = view.rows.get(spec.user) if view else self._row(spec.user)
         look = view.look if view else LIVE
         facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look)
@@ -307,7 +310,7 @@ class Host:
                 raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
             if self.state.open_plan(name) is not None:
                 raise JailkitError("busy.plan", f"a change of {name} is not ended", f"jailctl add-user {name}")
-            resolve.refresh(self.paths, row)
+            resolve.refresh(self.paths, self.config, row)
 
     def recover(self, name: str | None = None, boundary: Boundary | None = None) -> list[str]:
         """Finish, or undo, every interrupted plan (or that of ``name``); return the names. One that another process is
@@ -359,6 +362,17 @@ class Host:
         if row is None:
             raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
         return info(self.paths, row)
+
+
+    def resolved(self, name: str) -> dict[str, dict[str, Any]]:
+        """Each setting and limit of a jail as its spec file, its plan and its template say now: ``{"limits.memory":
+        {"value": "512M", "from": "plan small"}}``; None: no limit. Raise ``missing.jail``, ``missing.spec``,
+        ``missing.plan``, ``missing.template``, ``invalid.*``."""
+        spec, _ = load.jail_spec(self.paths, self.show(name).name)
+        settled = resolve.settled(self.paths, self.config, spec)
+        assert settled.template is not None
+        template, _ = resolve.template(self.paths, settled.template)
+        return limits.shown(template.spec, limits.plan_of(self.paths, spec), spec, settled.template)
 
 
 def _with_keys(spec: JailSpec, lines: Sequence[str]) -> JailSpec:

@@ -16,7 +16,8 @@ from ..paths import CHROOT_GROUP, Paths
 from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
-from . import accounts, files, homes, ids, keys, mounts, passwords, resolve
+from ..spec.plan import PlanSpec
+from . import accounts, files, homes, ids, keys, limits, mounts, passwords, resolve
 from .facts import Account, Facts, Home, Managed
 from .lookup import LIVE, Lookup
 from .operations.reserve import LOGIN_DEFS
@@ -32,24 +33,29 @@ def for_add(
     """What ``plan_add`` judges. template, image: see resolve.template. look: how accounts are looked at.
 
     Raise ``invalid.spec``, ``unsafe.*`` where a file of ours cannot be read."""
-    name = spec.user
+    name, asked, spec = spec.user, spec, resolve.settled(paths, config, spec)
     entry = look.find(name)
     have, marked = _spec(paths, name)
     home = row.home if row else entry.home if spec.existing and entry else resolve.home_of(spec, config)
+    plan = limits.plan_of(paths, spec)
+    bounds = limits.levels(template.spec, plan, spec)
     return Facts(
         name,
         account=_account(entry, row is None, look) if entry else None,
         group=entry is None and look.group_exists(name),
-        managed=_managed(row, spec),
+        managed=_managed(row, asked),
         spec=have,
         marked=marked,
         home=_home(home, row) if home.startswith("/") else Home(home, "other"),
         image=image,
         files=_files(paths, row, spec, template, image, look),
         keys=_keys(paths, spec),
-        shell=template.spec.level == "chroot" or _shell(paths, template, spec, image),
+        reference=spec.template or "",
+        shell=template.spec.level == "chroot" or _shell(paths, template, plan, spec, image),
         suspended=resolve.suspended(paths, name) if row is not None else None,
         running=row is not None and runtime.running(paths, row.uid) is not None,
+        unheld=tuple(limits.unheld(paths, bounds, template.spec.level, home)),
+        weak=tuple(limits.weak(bounds)),
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
@@ -170,10 +176,10 @@ def _keys(paths: Paths, spec: JailSpec) -> str:
     return "same" if spec.keys and data == keys.file_text(spec.keys) else "differ"
 
 
-def _shell(paths: Paths, template: Template, spec: JailSpec, image: str | None) -> bool:
+def _shell(paths: Paths, template: Template, plan: PlanSpec | None, spec: JailSpec, image: str | None) -> bool:
     """Whether the login shell is a program that the jail will see: its path leads, links resolved, into a bind, or it
     is in the image. What is not built yet cannot be asked."""
-    shell = spec.shell or template.spec.shell
+    shell = limits.settings(template.spec, plan, spec)["shell"].value
     path = os.path.realpath(shell)
     if any(path.startswith(bind + "/") for bind in template.spec.binds):
         return os.path.isfile(path) and bool(os.stat(path).st_mode & 0o001)

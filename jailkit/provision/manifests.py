@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InvalidFile, JailkitError, together
 from ..paths import Paths
-from ..spec import document
+from ..spec import document, load
 from ..spec import manifest as specs
 from ..spec.document import Document
 from ..spec.jail import JailSpec
@@ -170,9 +170,12 @@ def plan_differences(have: PlanSpec, want: PlanSpec) -> Iterator[Difference]:
             yield Difference(name, old, new)
 
 
-def findings(host: Host, want: Wanted, prune: bool = False, plans_changed: Iterable[str] = ()) -> Iterator[Finding]:
-    """How the jails stand, those that would be removed last; reads only."""
-    yield from Survey(host.paths, host.config, host.known_state, set(plans_changed)).findings(want.jails.values())
+def findings(host: Host, want: Wanted, prune: bool = False, drafts: Iterable[PlanChange] = ()) -> Iterator[Finding]:
+    """How the jails stand, those that would be removed last; reads only. drafts: what is to be done to plans and is not
+    done yet."""
+    new = {each.name: want.plans[each.name] for each in drafts if each.kind in ("add", "change")}
+    paths = load.Drafted(host.paths.root, new) if new else host.paths
+    yield from Survey(paths, host.config, host.known_state).findings(want.jails.values())
     for name in gone(host, want) if prune else ():
         yield Finding(name, "remove")
 
@@ -221,7 +224,7 @@ class _Run:
         self._count = len(want.jails)
         others = self._others(changed)
         todo: list[tuple[JailSpec, Hash | None]] = []
-        for outcome, one in self._judged(changed):
+        for outcome, one in self._judged():
             if one is not None:
                 todo.append(one)
             if outcome is not None:
@@ -242,9 +245,9 @@ class _Run:
             change.name, outcomes[change.kind], error=change.error, differences=change.differences, what="plan"
         )
 
-    def _judged(self, changed: set[str]) -> Iterator[tuple[Outcome | None, tuple[JailSpec, Hash | None] | None]]:
+    def _judged(self) -> Iterator[tuple[Outcome | None, tuple[JailSpec, Hash | None] | None]]:
         """What is not to be touched, as outcomes; what is to be done, with its spec."""
-        for finding in findings(self._host, self._want, plans_changed=changed):
+        for finding in findings(self._host, self._want):
             if self._stop.is_set():
                 return
             name, error = finding.name, finding.error

@@ -17,7 +17,7 @@ needs to find its way: the row that holds the ids.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import JailkitError
@@ -83,20 +83,22 @@ def plan_add(spec: JailSpec, template: TemplateSpec, config: Config, facts: Fact
     ``conflict.differs`` for a jail that is there and is another one."""
     refuse.always(spec, template, config, facts)
     if facts.managed is not None:
-        return _mend(spec, template, facts, hashed)
-    if spec.existing:
+        made = _mend(spec, template, facts, hashed)
+    elif spec.existing:
         refuse.existing(spec, template, config, facts)
-        return _take(spec, facts, hashed)
-    refuse.new(spec, template, facts)
-    return _new(spec, template.level, facts, hashed)
+        made = _take(spec, facts, hashed)
+    else:
+        refuse.new(spec, template, facts)
+        made = _new(spec, template.level, facts, hashed)
+    return replace(made, warnings=(*made.warnings, *facts.weak)) if made.operations else made
 
 
 def _new(spec: JailSpec, level: str, facts: Facts, hashed: str | None) -> Plan:
     assert facts.home is not None
     home, data = facts.home.path, spec.data()
     plan: list[Operation] = [Reserve(f"{spec.user} is new", home=home, spec=data, level=level)]
-    plan += change.image(spec, facts)
-    plan.append(JailFiles(f"the jail is made from template {spec.template}", spec=data))
+    plan += change.image(facts)
+    plan.append(JailFiles(f"the jail is made from template {facts.reference}", spec=data))
     plan += _keys(spec, facts)
     plan.append(CreateAccount(f"there is no account {spec.user}", home=home))
     plan.append(MakeHome(f"there is no {home}", home=home))
@@ -122,8 +124,8 @@ def _take(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
         f"the account {spec.user} exists", home=account.home, existing=True, uid=account.uid, gid=account.gid,
         old_shell=account.shell, was_member=account.member, spec=data,
     )  # fmt: skip
-    plan: list[Operation] = [reserve, *change.image(spec, facts)]
-    plan.append(JailFiles(f"the jail is made from template {spec.template}", spec=data))
+    plan: list[Operation] = [reserve, *change.image(facts)]
+    plan.append(JailFiles(f"the jail is made from template {facts.reference}", spec=data))
     plan += _keys(spec, facts)
     plan.append(Confine("it is not confined", old_shell=account.shell, was_member=account.member))
     plan.append(WriteSpec("it says what this jail should be", spec=data))

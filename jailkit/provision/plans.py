@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from ..errors import InvalidFile, JailkitError
+from ..errors import JailkitError
 from ..kernel import disk
 from ..names import plan_name
 from ..paths import Paths
@@ -42,16 +42,13 @@ def names(paths: Paths) -> list[str]:
 
 
 def get(paths: Paths, name: str) -> PlanSpec:
-    """Raise ``missing.plan``, ``invalid.plan``, ``unsafe.path``."""
-    path = paths.plan(plan_name(name))
+    """Raise ``missing.plan``, ``invalid.plan``, ``invalid.plan-name``, ``unsafe.path``."""
     try:
-        data = load.read_trusted(path)
-    except FileNotFoundError:
-        raise JailkitError("missing.plan", f"there is no plan {name}", "jailctl plan list shows all") from None
-    plan = load.validate(PlanSpec, load.table(data, path, "invalid.plan"), path, "invalid.plan")
-    if plan.name != name:
-        raise InvalidFile("invalid.plan", path, [("name", f"is {plan.name!r}, but the file is that of {name!r}")])
-    return plan
+        return load.plan(paths, name)
+    except JailkitError as error:
+        if error.code == "missing.plan":
+            error.hint = "jailctl plan list shows all"
+        raise
 
 
 def find(paths: Paths, name: str) -> PlanSpec | None:

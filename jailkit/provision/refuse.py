@@ -13,7 +13,7 @@ _NOBODY = (65534, 65535, 2**32 - 2, 2**32 - 1)
 
 
 def always(spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts) -> None:
-    """Raise ``missing.door``, ``conflict.never-touch``, ``missing.shell``, ``invalid.setting``."""
+    """Raise ``missing.door``, ``conflict.never-touch``, ``missing.shell``, ``invalid.setting``, ``host.limit``."""
     if not facts.door:
         raise JailkitError("missing.door", "the door is not installed", "run ./install again")
     if spec.user in config.never_touch:
@@ -27,6 +27,12 @@ def always(spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts)
             f"the jail would have no {shell}",
             f"{'install it on the host' if template.binds else 'add it to the template'}, or --set shell=...",
         )
+    if facts.unheld:
+        text = "; ".join(f"limits.{name}: {reason}" for name, reason in facts.unheld)
+        raise JailkitError(
+            "host.limit", f"this host cannot hold a limit of {spec.user}: {text}",
+            "jailctl doctor --only cgroup; jailctl show NAME --resolved says where a limit comes from",
+        )  # fmt: skip
     idle = [key for key in ("hostname", "shell", "network") if getattr(spec, key) is not None]
     if template.level == "chroot" and idle:
         raise JailkitError(

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import JailkitError
-from ..names import template_name
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jails (
@@ -57,7 +56,7 @@ CREATE TABLE IF NOT EXISTS steps (
 """
 _COLUMNS = "name, uid, gid, base, phase, existing, old_shell, was_member, home, image, spec, created, level"
 
-_TEMPLATE = "json_extract(spec, '$.template')"
+_TEMPLATE, _PLAN = "json_extract(spec, '$.template')", "json_extract(spec, '$.plan')"
 """Of the index as of the queries: SQLite takes an index on an expression where the two read the same."""
 
 
@@ -128,7 +127,7 @@ class State:
             # the highest is asked for at each addition
             db.execute("CREATE INDEX IF NOT EXISTS given_uid ON given (uid)")
             # and at each switch of a tag, the levels of its jails
-            db.execute(f"CREATE INDEX IF NOT EXISTS jails_template ON jails ({_TEMPLATE}, level)")
+            db.execute(f"CREATE INDEX IF NOT EXISTS jails_template ON jails ({_TEMPLATE}, {_PLAN}, level)")
 
     def close(self) -> None:
         self._db.close()
@@ -185,19 +184,11 @@ class State:
         with self._errors():
             return [_row(found) for found in self._db.execute(f"SELECT {_COLUMNS} FROM jails ORDER BY name")]
 
-    def names(self, plan: str | None = None, template: str | None = None) -> list[str]:
-        """Names of all jails, or of those with this plan and of this template (any tag of it), sorted. Raise
-        ``invalid.template-name``."""
-        query = "SELECT name FROM jails WHERE 1"
-        values: list[str] = []
-        if plan is not None:
-            query += " AND json_extract(spec, '$.plan') = ?"
-            values.append(plan)
-        if template is not None:
-            query += " AND (json_extract(spec, '$.template') || ':') GLOB ?"
-            values.append(f"{template_name(template)}:*")  # of a name that has none of GLOB's signs
+    def names(self, plan: str | None = None) -> list[str]:
+        """Names of all jails, or of those with this plan, sorted."""
+        where, values = ("", ()) if plan is None else (f"WHERE {_PLAN} = ?", (plan,))  # by the index of plans
         with self._errors():
-            return [str(name) for (name,) in self._db.execute(f"{query} ORDER BY name", values)]
+            return [str(name) for (name,) in self._db.execute(f"SELECT name FROM jails {where} ORDER BY name", values)]
 
     def of_manifest(self, manifest: str) -> list[str]:
         """Names of the jails that a manifest has made or taken over; the cost does not grow with those of others."""
@@ -205,17 +196,15 @@ class State:
         with self._errors():
             return [str(name) for (name,) in self._db.execute(query, (manifest,))]
 
-    def templates(self) -> dict[str, int]:
-        """How many jails there are of each template (of each tag)."""
-        query = f"SELECT {_TEMPLATE}, count(*) FROM jails GROUP BY 1"
+    def named(self) -> list[tuple[str, str | None, str | None]]:
+        """Of all jails what their specs name: (name of the jail, template or tag, plan), by name."""
         with self._errors():
-            return {str(name): int(count) for name, count in self._db.execute(query)}
+            return list(self._db.execute(f"SELECT name, {_TEMPLATE}, {_PLAN} FROM jails ORDER BY name"))
 
-    def levels(self, template: str) -> list[str]:
-        """The levels of the jails of a template (of a tag)."""
-        query = f"SELECT DISTINCT level FROM jails WHERE {_TEMPLATE} = ? ORDER BY level"
+    def templates(self) -> list[tuple[str | None, str | None, str, int]]:
+        """How many jails there are by what their specs name: (template or tag, plan, level, how many)."""
         with self._errors():
-            return [str(level) for (level,) in self._db.execute(query, (template,))]
+            return list(self._db.execute(f"SELECT {_TEMPLATE}, {_PLAN}, level, count(*) FROM jails GROUP BY 1, 2, 3"))
 
     def reserve(self, row: Row, choose: Any) -> Row:
         """Insert ``row`` with the ids that ``choose(highest uid given or 0, last base given or None)`` returns as (uid,

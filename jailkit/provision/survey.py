@@ -6,7 +6,7 @@ difference. Only of the others is it asked where they differ."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,14 +59,13 @@ class Finding:
 
 
 class Survey:
-    """changed_plans: plans whose files have just become others: recipes that differ for that have not drifted."""
+    """Reads what is common to all jails when it is made."""
 
-    def __init__(self, paths: Paths, config: Config, state: State | None, changed_plans: Collection[str] = ()) -> None:
+    def __init__(self, paths: Paths, config: Config, state: State | None) -> None:
         self._paths, self._config = paths, config
         self._rows = {row.name: row for row in state.all()} if state else {}
         self._open = set(state.open_names()) if state else set()
         self._view = View(self._rows)
-        self._changed_plans = changed_plans
 
     def findings(self, wanted: Iterable[tuple[JailSpec, Hash | None]]) -> Iterator[Finding]:
         """In the order of ``wanted``. Raises nothing of what is wrong with one jail."""
@@ -94,14 +93,14 @@ class Survey:
                 "conflict.manifest", f"{spec.user} is a jail of manifest {other}, not of {spec.manifest}",
                 f"take it out of that one: jailctl set {spec.user} manifest=, then apply again",
             )  # fmt: skip
-        template, image = self._view.template(self._paths, spec.template)
+        template, image = self._template(spec)
         facts = inspect.for_add(self._paths, self._config, row, spec, template, image, password, self._view.look)
         made = plan.plan_change(spec, template.spec, self._config, facts, password, force=True)
         if row is None:
             return Finding(spec.user, "add", plan=made)
         if not made.operations and not (facts.home and facts.home.owner):
             return Finding(spec.user, "same", plan=made)
-        rows = tuple(self._differences(spec, facts, row, template))
+        rows = tuple(self._differences(spec, facts, row))
         if facts.home and facts.home.owner:
             error = JailkitError(
                 "conflict.home-owner", f"the home {facts.home.path} belongs to {facts.home.owner}",
@@ -110,7 +109,7 @@ class Survey:
             return Finding(spec.user, "refused", rows, made, error)
         return Finding(spec.user, "change", rows, made)
 
-    def _differences(self, want: JailSpec, facts: Facts, row: Row, template: Template) -> Iterator[Difference]:
+    def _differences(self, want: JailSpec, facts: Facts, row: Row) -> Iterator[Difference]:
         applied = JailSpec.model_validate(row.spec)
         asked = changes(applied, want)
         for name, old, new in asked:
@@ -124,7 +123,7 @@ class Survey:
         if facts.password is False:
             yield Difference("password", None, None)
         if facts.files != "same":
-            yield from self._files(applied, want, row, template, bool(asked))
+            yield from self._files(applied, want, row, bool(asked))
 
     def _key_file(self, applied: JailSpec, want: JailSpec) -> Iterator[Difference]:
         """What sshd reads, against what was applied: a change of the keys is one of the spec."""
@@ -134,9 +133,7 @@ class Survey:
         lines = have.decode(errors="replace").splitlines() if have is not None else []
         yield Difference("key-file", [line for line in lines if line != MARK], want.keys, True)
 
-    def _files(
-        self, applied: JailSpec, want: JailSpec, row: Row, template: Template, asked: bool
-    ) -> Iterator[Difference]:
+    def _files(self, applied: JailSpec, want: JailSpec, row: Row, asked: bool) -> Iterator[Difference]:
         """Recipe and files: against those of what was applied, where that can still be made."""
         try:
             have = recipes.load(self._paths, want.user)
@@ -151,21 +148,34 @@ class Survey:
             if have.world != after.world or not asked:
                 yield Difference("image", have.world[:12], after.world[:12])
             return
-        planned = {applied.plan, want.plan} & set(self._changed_plans)
+        planned = bool(before.plan) and have.stamp != before.stamp  # its plan has changed since
         for key, value in vars(have).items():
-            if key != "disabled" and value != getattr(before, key):
-                yield Difference(f"recipe.{key}", value, getattr(after, key), not planned)
+            if key not in ("disabled", "stamp") and value != getattr(before, key):
+                yield from _recipe(key, value, getattr(after, key), not planned)
         for name, data in content.items():
             found = files.read(f"{self._paths.jail(want.user)}/etc/{name}")
             if found != data:
                 yield Difference(f"etc/{name}", "missing" if found is None else "differs", "as made", not planned)
 
+    def _template(self, spec: JailSpec) -> tuple[Template, str | None]:
+        return self._view.template(self._paths, resolve.settled(self._paths, self._config, spec).template or "")
+
     def _wanted(self, spec: JailSpec, row: Row) -> tuple[recipes.Recipe | None, dict[str, bytes]]:
-        template, image = self._view.template(self._paths, spec.template)
+        spec = resolve.settled(self._paths, self._config, spec)
+        template, image = self._template(spec)
         if image is None:
             return None, {}
         ids = (row.uid, row.gid, row.base)
         return resolve.wanted(self._paths, template, spec, ids, row.home, image, self._view.look)
+
+
+def _recipe(key: str, have: Any, want: Any, drift: bool) -> Iterator[Difference]:
+    if key != "limits":
+        yield Difference(f"recipe.{key}", have, want, drift)
+        return
+    for name in sorted(have.keys() | want.keys()):
+        if have.get(name) != want.get(name):
+            yield Difference(f"recipe.limits.{name}", have.get(name), want.get(name), drift)
 
 
 def _spec_file(applied: JailSpec, want: JailSpec, facts: Facts) -> Iterator[Difference]:

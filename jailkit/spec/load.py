@@ -4,9 +4,11 @@ with them is said at once, each error with its path in the file."""
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import stat
 import tomllib
+from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
@@ -14,11 +16,12 @@ from pydantic_core import ErrorDetails
 
 from ..errors import InvalidFile, JailkitError
 from ..kernel.beneath import require_root_owned_chain
-from ..names import user_name
+from ..names import plan_name, user_name
 from ..paths import Paths
 from .config import Config
 from .fields import Model
 from .jail import MARK, JailSpec
+from .plan import PlanSpec
 
 _LIMIT = 1 << 20
 M = TypeVar("M", bound=Model)
@@ -66,6 +69,38 @@ def jail_spec(paths: Paths, name: str) -> tuple[JailSpec, bool]:
     if spec.user != name:
         raise InvalidFile("invalid.spec", path, [("user", f"is {spec.user!r}, but the file is that of {name!r}")])
     return spec, text.partition("\n")[0].strip() == MARK
+
+
+class Drafted(Paths):
+    """A host with other plans than it has: what a manifest would make of it can be asked before anything is written.
+    drafts: plans that are new or changed."""
+
+    def __init__(self, root: str, drafts: Mapping[str, PlanSpec]) -> None:
+        super().__init__(root)
+        self.drafts = drafts
+
+    def plan(self, name: str) -> str:
+        return f"{self.plans}/.draft-{name}" if name in self.drafts else super().plan(name)  # is not there
+
+
+def plan(paths: Paths, name: str) -> PlanSpec:
+    """The plan ``name``. Raise ``missing.plan``, ``invalid.plan``, ``unsafe.path``."""
+    if isinstance(paths, Drafted) and name in paths.drafts:
+        return paths.drafts[name]
+    path = paths.plan(plan_name(name))
+    try:
+        data = read_trusted(path)
+    except FileNotFoundError:
+        raise JailkitError("missing.plan", f"there is no plan {name!r}", f"write it: {path}") from None
+    found = _plan(data, path)
+    if found.name != name:
+        raise InvalidFile("invalid.plan", path, [("name", f"is {found.name!r}, but the file is that of {name!r}")])
+    return found
+
+
+@functools.lru_cache(64)  # of what was read, so it says what the file says: ten thousand jails have one plan
+def _plan(data: bytes, path: str) -> PlanSpec:
+    return validate(PlanSpec, table(data, path, "invalid.plan"), path, "invalid.plan")
 
 
 def config(paths: Paths) -> Config:

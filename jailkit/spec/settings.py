@@ -42,7 +42,7 @@ def _value(table: str, name: str, text: str) -> Any:
         return int(text) if name == "linger" and re.fullmatch(r"-?[0-9]{1,12}", text) else text
     kinds = _kinds(Limits.model_fields[name].annotation)
     if list in kinds:
-        return [] if text == "unlimited" else text.split(",")
+        return [] if text in ("unlimited", "none") else [item.strip() for item in text.split(",")]
     if int in kinds and re.fullmatch(r"-?[0-9]{1,12}", text):
         return int(text)
     if float in kinds and re.fullmatch(r"-?[0-9]{1,6}(\.[0-9]{1,6})?", text):

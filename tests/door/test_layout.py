@@ -44,9 +44,19 @@ RECORD = [
     "shell",
     "sftp",
     "path",
-    "cgroup",
+    "cgroups",
+    "events",
     "services",
     "image",
+    "open_files",
+    "sessions",
+    "idle",
+    "session",
+    "expires",
+    "nhours",
+    "nsources",
+    "hours",
+    "sources",
     "nfilter",
     "pad",
 ]
@@ -84,4 +94,6 @@ def test_constants() -> None:
     assert defined["RECORD_MAGIC"].encode() == record.MAGIC
     assert defined["SESSION_MAGIC"].encode() == record.SESSION_MAGIC
     assert int(defined["MAX_FILTER"]) == record.MAX_FILTER
+    assert int(defined["MAX_HOURS"]) == record.MAX_HOURS
+    assert int(defined["MAX_SOURCES"]) == record.MAX_SOURCES
     assert int(defined["FLAG_HOST_NETWORK"]) == record.FLAG_HOST_NETWORK

@@ -14,6 +14,7 @@ from .home import KeepHome, MakeHome, RemoveHome
 from .image import BuildImage
 from .jail_files import JailFiles
 from .key_file import KeyFile, RemoveKeys
+from .limits import SetLimits
 from .own_home import OwnHome
 from .password import SetPassword
 from .reserve import Reserve
@@ -25,8 +26,8 @@ from .suspend import Suspend
 __all__ = [
     "BuildImage", "CleanSpool", "Confine", "CreateAccount", "Disable", "Enable", "Forget", "GiveBack", "JailFiles",
     "KeepHome", "KeyFile", "MakeHome", "Operation", "OwnHome", "RemoveAccount", "RemoveHome", "RemoveJailFiles",
-    "RemoveKeys", "RemoveSpec", "RequireUnmounted", "Reserve", "SetPassword", "StopJail", "Suspend", "WriteArchive",
-    "WriteSpec", "from_data",
+    "RemoveKeys", "RemoveSpec", "RequireUnmounted", "Reserve", "SetLimits", "SetPassword", "StopJail", "Suspend",
+    "WriteArchive", "WriteSpec", "from_data",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {
@@ -34,7 +35,7 @@ _KINDS: dict[str, type[Operation]] = {
     for kind in (
         BuildImage, CleanSpool, Confine, CreateAccount, Disable, Enable, Forget, GiveBack, JailFiles, KeepHome, KeyFile,
         MakeHome, OwnHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RequireUnmounted,
-        Reserve, SetPassword, StopJail, Suspend, WriteArchive, WriteSpec,
+        Reserve, SetLimits, SetPassword, StopJail, Suspend, WriteArchive, WriteSpec,
     )
 }  # fmt: skip
 

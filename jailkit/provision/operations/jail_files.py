@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import JailkitError
+from ...jail import runtime
 from ...kernel.beneath import remove_tree
 from ...spec.jail import JailSpec
 from .. import files, resolve
 from ..world import World
+from . import limits
 from .base import Operation
 
 
@@ -34,11 +36,14 @@ class JailFiles(Operation):
             files.remove(world.paths.uid_mark(world.row().uid))
         elif self.old:
             _write(world, self.old, False)
+            if runtime.running(world.paths, world.row().uid) is not None:
+                limits.hold(world)
 
 
 def _write(world: World, data: dict[str, Any], fresh: bool) -> None:
     row = world.row()
-    spec = JailSpec.model_validate(data)
+    spec = resolve.settled(world.paths, world.config, JailSpec.model_validate(data))
+    assert spec.template is not None
     template, image = world.template(world.paths, spec.template)
     if image is None:
         raise JailkitError("missing.image", f"template {spec.template} has no image", "run this command again")
