@@ -6,7 +6,7 @@ import itertools
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import JailkitError
@@ -85,16 +85,19 @@ def _one(settings: Settings, progress: Progress, each: Finding | PlanChange) -> 
     differences(settings, each.differences)
 
 
-def differences(settings: Settings, rows: Iterable[Difference]) -> None:
+def differences(settings: Settings, rows: Sequence[Difference]) -> None:
     """A line a field: what is, and what is to be; drift with a sign of its own."""
+    width = max((len(row.field) for row in rows), default=0)
     for row in rows:
         sign, color = _SIGNS["drift"] if row.drift else (" ", "0")
-        field = f"{row.field:<20}"
-        if row.field in ("password", "image"):
-            say(settings, f"  {paint(sign, color)} {field} another one")
-            continue
-        have, want = (shown(row.field, value) for value in (row.have, row.want))
-        say(settings, f"  {paint(sign, color)} {field} {paint(have, '31')} → {paint(want, '32')}")
+        start = f"  {paint(sign, color)} {row.field:<{width}}  "
+        if row.field == "password":
+            say(settings, f"{start}{paint('another one', '32')}")
+        elif row.have is None:
+            say(settings, f"{start}{paint(shown(row.field, row.want), '32')}")
+        else:
+            have, want = (shown(row.field, value) for value in (row.have, row.want))
+            say(settings, f"{start}{paint(have, '31')} → {paint(want, '32')}")
 
 
 def shown(field: str, value: Any) -> str:

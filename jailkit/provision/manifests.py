@@ -23,7 +23,7 @@ from ..spec.plan import PlanSpec
 from . import keys, plans
 from .batch import Result
 from .passwords import Hash
-from .survey import Difference, Finding, Survey
+from .survey import Asked, Difference, Finding, Survey
 
 if TYPE_CHECKING:
     from .host import Host
@@ -67,7 +67,7 @@ class PlanChange:
 class Wanted:
     """All that some manifests want of this host. jails: specs with their passwords' hashes."""
 
-    jails: dict[str, tuple[JailSpec, Hash | None]] = field(default_factory=dict)
+    jails: dict[str, Asked] = field(default_factory=dict)
     plans: dict[str, PlanSpec] = field(default_factory=dict)
     names: tuple[str, ...] = ()
 
@@ -170,14 +170,25 @@ def plan_differences(have: PlanSpec, want: PlanSpec) -> Iterator[Difference]:
             yield Difference(name, old, new)
 
 
-def findings(host: Host, want: Wanted, prune: bool = False, drafts: Iterable[PlanChange] = ()) -> Iterator[Finding]:
-    """How the jails stand, those that would be removed last; reads only. drafts: what is to be done to plans and is not
-    done yet."""
-    new = {each.name: want.plans[each.name] for each in drafts if each.kind in ("add", "change")}
+def findings(host: Host, want: Wanted, prune: bool = False, changes: Iterable[PlanChange] = ()) -> Iterator[Finding]:
+    """How the jails stand, those that would be removed last; reads only. changes: what is to be done to plans, which is
+    taken as done; with it, jails of theirs that are in no manifest of these."""
+    new = {each.name: want.plans[each.name] for each in changes if each.kind in ("add", "change")}
     paths = load.Drafted(host.paths.root, new) if new else host.paths
-    yield from Survey(paths, host.config, host.known_state).findings(want.jails.values())
+    jails = itertools.chain(want.jails.values(), _others(host, want, new))
+    yield from Survey(paths, host.config, host.known_state).findings(jails)
     for name in gone(host, want) if prune else ():
         yield Finding(name, "remove")
+
+
+def _others(host: Host, want: Wanted, changed: Iterable[str]) -> Iterator[tuple[JailSpec, None]]:
+    """Jails of changed plans which are in no manifest of these."""
+    state = host.known_state
+    for plan in sorted(changed) if state else ():
+        for name in state.names(plan) if state else ():
+            row = state.get(name) if state and name not in want.jails else None
+            if row is not None:
+                yield JailSpec.model_validate(row.spec), None
 
 
 def conflict(finding: Finding | PlanChange) -> JailkitError | None:
@@ -212,7 +223,7 @@ class _Run:
         self._host, self._want, self._options = host, want, options
         self._progress, self._stop = progress, stop
         self._differences: dict[str, tuple[Difference, ...]] = {}
-        self._done = 0
+        self._done, self._count = 0, len(want.jails)
 
     def everything(self) -> Iterator[Outcome]:
         host, want, options = self._host, self._want, self._options
@@ -220,18 +231,31 @@ class _Run:
         for change in changes:
             if change.kind != "remove":
                 yield self._plan(change)
-        changed = {change.name for change in changes if change.kind == "change"}
-        self._count = len(want.jails)
-        others = self._others(changed)
-        todo: list[tuple[JailSpec, Hash | None]] = []
-        for outcome, one in self._judged():
-            if one is not None:
-                todo.append(one)
+        todo: list[Asked] = []
+        for finding in findings(host, want, False, changes):
+            if self._stop.is_set():
+                return
+            outcome = self._untouched(finding)
             if outcome is not None:
+                self._told(1)
                 yield outcome
-        yield from self._carry_out(todo + others)
+                continue
+            if finding.kind != "add":
+                self._differences[finding.name] = finding.differences
+            assert finding.asked is not None
+            todo.append(finding.asked)
+        yield from self._carry_out(todo)
         if options.prune and not self._stop.is_set():
             yield from self._prune([change.name for change in changes if change.kind == "remove"])
+
+    def _untouched(self, finding: Finding) -> Outcome | None:
+        """The outcome of a jail that is left as it is; None where there is something to be done."""
+        error = finding.error
+        if self._options.policy == "report":
+            error = error or conflict(finding)
+        if error is not None:
+            return Outcome(finding.name, "failed", error=error, differences=finding.differences)
+        return Outcome(finding.name, "same") if finding.kind == "same" else None
 
     def _plan(self, change: PlanChange) -> Outcome:
         if change.kind in ("add", "change"):
@@ -245,33 +269,7 @@ class _Run:
             change.name, outcomes[change.kind], error=change.error, differences=change.differences, what="plan"
         )
 
-    def _judged(self) -> Iterator[tuple[Outcome | None, tuple[JailSpec, Hash | None] | None]]:
-        """What is not to be touched, as outcomes; what is to be done, with its spec."""
-        for finding in findings(self._host, self._want):
-            if self._stop.is_set():
-                return
-            name, error = finding.name, finding.error
-            if self._options.policy == "report":
-                error = error or conflict(finding)
-            if error is not None:
-                self._told(1)
-                yield Outcome(name, "failed", error=error, differences=finding.differences), None
-            elif finding.kind == "same":
-                self._told(1)
-                yield Outcome(name, "same"), None
-            else:
-                self._differences[name] = finding.differences
-                yield None, self._want.jails[name]
-
-    def _others(self, changed: set[str]) -> list[tuple[JailSpec, Hash | None]]:
-        """Jails of the plans that have changed which are in no manifest of these."""
-        state = self._host.known_state
-        names = [name for plan in sorted(changed) for name in (state.names(plan) if state else ())]
-        rows = {name: state.get(name) for name in names if name not in self._want.jails} if state else {}
-        self._count += len(rows)
-        return [(JailSpec.model_validate(row.spec), None) for row in rows.values() if row is not None]
-
-    def _carry_out(self, todo: list[tuple[JailSpec, Hash | None]]) -> Iterator[Outcome]:
+    def _carry_out(self, todo: list[Asked]) -> Iterator[Outcome]:
         if not todo or self._stop.is_set():
             return
         force = self._options.policy == "mend"

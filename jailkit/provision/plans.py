@@ -127,7 +127,7 @@ def remove(paths: Paths, state: State, name: str, dry_run: bool = False) -> None
     if used:
         shown = ", ".join(used[:5]) + (f" and {len(used) - 5} more" if len(used) > 5 else "")
         raise JailkitError(
-            "busy.plan-used", f"plan {name} is that of {shown}", f"jailctl set --plan {name} --all plan=OTHER first"
+            "busy.plan-used", f"plan {name} is that of {shown}", f"jailctl set --plan {name} plan=OTHER"
         )
     if dry_run:
         get(paths, name)

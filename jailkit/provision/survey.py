@@ -7,7 +7,7 @@ difference. Only of the others is it asked where they differ."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import JailkitError
@@ -25,6 +25,10 @@ from .view import View
 
 SECRET = ("password",)
 """Fields whose values are shown to nobody."""
+
+
+Asked = tuple[JailSpec, Hash | None]
+"""What a jail is to be, with its password."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,14 @@ class Difference:
 @dataclass(frozen=True)
 class Finding:
     """One jail. kind: "add", "change", "same", "resume" (an interrupted plan is ended first), "refused" (error says
-    why), "remove". plan: what would be done."""
+    why), "remove". plan: what would be done. asked: what it is to be."""
 
     name: str
     kind: str
     differences: tuple[Difference, ...] = ()
     plan: Plan | None = None
     error: JailkitError | None = None
-
-    @property
-    def drift(self) -> tuple[Difference, ...]:
-        return tuple(each for each in self.differences if each.drift)
+    asked: Asked | None = None
 
 
 class Survey:
@@ -67,13 +68,14 @@ class Survey:
         self._open = set(state.open_names()) if state else set()
         self._view = View(self._rows)
 
-    def findings(self, wanted: Iterable[tuple[JailSpec, Hash | None]]) -> Iterator[Finding]:
+    def findings(self, wanted: Iterable[Asked]) -> Iterator[Finding]:
         """In the order of ``wanted``. Raises nothing of what is wrong with one jail."""
         for spec, password in wanted:
             try:
-                yield self._finding(spec, password)
+                found = self._finding(spec, password)
             except JailkitError as error:
-                yield self._refused(spec, error)
+                found = self._refused(spec, error)
+            yield replace(found, asked=(spec, password))
 
     def _refused(self, spec: JailSpec, error: JailkitError) -> Finding:
         """Of a jail that cannot be judged: a suspension is carried out all the same (suspension.py)."""
@@ -97,7 +99,7 @@ class Survey:
         facts = inspect.for_add(self._paths, self._config, row, spec, template, image, password, self._view.look)
         made = plan.plan_change(spec, template.spec, self._config, facts, password, force=True)
         if row is None:
-            return Finding(spec.user, "add", plan=made)
+            return Finding(spec.user, "add", tuple(_all(spec, password)), made)
         if not made.operations and not (facts.home and facts.home.owner):
             return Finding(spec.user, "same", plan=made)
         rows = tuple(self._differences(spec, facts, row))
@@ -167,6 +169,14 @@ class Survey:
             return None, {}
         ids = (row.uid, row.gid, row.base)
         return resolve.wanted(self._paths, template, spec, ids, row.home, image, self._view.look)
+
+
+def _all(spec: JailSpec, password: Hash | None) -> Iterator[Difference]:
+    """Of a new jail all that is said of it."""
+    for name, old, new in changes(JailSpec(user=spec.user), spec):
+        yield Difference(name, old, new)
+    if password is not None:
+        yield Difference("password", None, None)
 
 
 def _recipe(key: str, have: Any, want: Any, drift: bool) -> Iterator[Difference]:
