@@ -67,7 +67,7 @@ def command(
     try:
         want = manifests.wanted(differing.read(settings, host.paths, sources).manifests.values())
         if dry_run:
-            return differing.show(settings, host, want, prune, policy)
+            return differing.show(settings, host, want, prune, policy, jobs)
         if prune:
             _confirm(settings, host, want, yes, "-" in sources, keep_home)
         options = manifests.Options(jobs, "report" if policy == "report" else "mend", prune, keep_home)

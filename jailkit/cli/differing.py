@@ -34,7 +34,7 @@ def read(settings: Settings, paths: Paths, sources: Iterable[str]) -> Read:
         return manifests.read(paths, sources, lambda: sys.stdin.buffer.read(LIMIT + 1))
 
 
-def show(settings: Settings, host: Host, want: Wanted, prune: bool, policy: str = "mend") -> int:
+def show(settings: Settings, host: Host, want: Wanted, prune: bool, policy: str = "mend", jobs: int = 2) -> int:
     """Print how this host differs; return the exit number: that of a refusal or a conflict, if there is one."""
     from ..provision import manifests
     from . import applying
@@ -43,7 +43,9 @@ def show(settings: Settings, host: Host, want: Wanted, prune: bool, policy: str 
     failures: list[JailkitError] = []
     with Progress(settings, "comparing this host with the manifests") as progress:
         changes = manifests.plan_changes(host, want, prune)
-        rows: Iterable[Finding | PlanChange] = itertools.chain(changes, manifests.findings(host, want, prune, changes))
+        rows: Iterable[Finding | PlanChange] = itertools.chain(
+            changes, manifests.findings(host, want, prune, changes, jobs)
+        )
         for each in rows:
             if policy == "report" and (error := manifests.conflict(each)) is not None:
                 failures.append(error)

@@ -80,7 +80,7 @@ def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[O
     managed = facts.managed
     assert managed is not None
     have = want if managed.applied or managed.spec is None else JailSpec.model_validate(managed.spec)
-    rows = differences(have, want)
+    rows = differences(have, want) if have != want else []
     old = have.data() if rows else {}
     steps = shut(want, have, facts)
     steps += _access(want, have, facts, hashed, old)

@@ -28,9 +28,10 @@ _SHOWN = 8
 
 def for_add(
     paths: Paths, config: Config, row: Row | None, spec: JailSpec, template: Template, image: str | None,
-    password: str | None, look: Lookup = LIVE,
+    password: str | None, look: Lookup = LIVE, able: set[str] | None = None,
 ) -> Facts:  # fmt: skip
-    """What ``plan_add`` judges. template, image: see resolve.template. look: how accounts are looked at.
+    """What ``plan_add`` judges. template, image: see resolve.template. look: how accounts are looked at. able: see
+    limits.able; None: it is asked.
 
     Raise ``invalid.spec``, ``unsafe.*`` where a file of ours cannot be read."""
     name, asked, spec = spec.user, spec, resolve.settled(paths, config, spec)
@@ -54,7 +55,7 @@ def for_add(
         shell=template.spec.level == "chroot" or _shell(paths, template, plan, spec, image),
         suspended=resolve.suspended(paths, name) if row is not None else None,
         running=row is not None and runtime.running(paths, row.uid) is not None,
-        unheld=tuple(limits.unheld(paths, bounds, template.spec.level, home)),
+        unheld=tuple(limits.unheld(paths, bounds, template.spec.level, home, limits.able() if able is None else able)),
         weak=tuple(limits.weak(bounds)),
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),

@@ -20,10 +20,10 @@ from ..spec.document import Document
 from ..spec.jail import JailSpec
 from ..spec.manifest import Manifest, Read
 from ..spec.plan import PlanSpec
-from . import keys, plans
+from . import keys, plans, spread
 from .batch import Result
 from .passwords import Hash
-from .survey import Asked, Difference, Finding, Survey
+from .survey import Asked, Difference, Finding
 
 if TYPE_CHECKING:
     from .host import Host
@@ -170,13 +170,16 @@ def plan_differences(have: PlanSpec, want: PlanSpec) -> Iterator[Difference]:
             yield Difference(name, old, new)
 
 
-def findings(host: Host, want: Wanted, prune: bool = False, changes: Iterable[PlanChange] = ()) -> Iterator[Finding]:
+def findings(
+    host: Host, want: Wanted, prune: bool = False, changes: Iterable[PlanChange] = (), jobs: int = 1,
+    brief: bool = False,
+) -> Iterator[Finding]:  # fmt: skip
     """How the jails stand, those that would be removed last; reads only. changes: what is to be done to plans, which is
-    taken as done; with it, jails of theirs that are in no manifest of these."""
+    taken as done; with it, jails of theirs that are in no manifest of these. jobs, brief: see spread.findings."""
     new = {each.name: want.plans[each.name] for each in changes if each.kind in ("add", "change")}
     paths = load.Drafted(host.paths.root, new) if new else host.paths
-    jails = itertools.chain(want.jails.values(), _others(host, want, new))
-    yield from Survey(paths, host.config, host.known_state).findings(jails)
+    jails = [*want.jails.values(), *_others(host, want, new)]
+    yield from spread.findings(paths, host.config, host.known_state, jails, jobs, brief)
     for name in gone(host, want) if prune else ():
         yield Finding(name, "remove")
 
@@ -232,7 +235,7 @@ class _Run:
             if change.kind != "remove":
                 yield self._plan(change)
         todo: list[Asked] = []
-        for finding in findings(host, want, False, changes):
+        for finding in findings(host, want, False, changes, options.jobs, True):
             if self._stop.is_set():
                 return
             outcome = self._untouched(finding)

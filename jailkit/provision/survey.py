@@ -60,9 +60,11 @@ class Finding:
 
 
 class Survey:
-    """Reads what is common to all jails when it is made."""
+    """Reads what is common to all jails when it is made. brief: of jails that are not there yet nothing is asked, and
+    no plan is kept: who carries it out makes them anew."""
 
-    def __init__(self, paths: Paths, config: Config, state: State | None) -> None:
+    def __init__(self, paths: Paths, config: Config, state: State | None, brief: bool = False) -> None:
+        self._brief = brief
         self._paths, self._config = paths, config
         self._rows = {row.name: row for row in state.all()} if state else {}
         self._open = set(state.open_names()) if state else set()
@@ -75,7 +77,7 @@ class Survey:
                 found = self._finding(spec, password)
             except JailkitError as error:
                 found = self._refused(spec, error)
-            yield replace(found, asked=(spec, password))
+            yield replace(found, asked=(spec, password), plan=None if self._brief else found.plan)
 
     def _refused(self, spec: JailSpec, error: JailkitError) -> Finding:
         """Of a jail that cannot be judged: a suspension is carried out all the same (suspension.py)."""
@@ -90,13 +92,16 @@ class Survey:
         row = self._rows.get(spec.user)
         if spec.user in self._open:
             return Finding(spec.user, "resume")
+        if row is None and self._brief:
+            return Finding(spec.user, "add")
         if row is not None and (other := row.spec.get("manifest")) not in (None, spec.manifest):
             raise JailkitError(
                 "conflict.manifest", f"{spec.user} is a jail of manifest {other}, not of {spec.manifest}",
                 f"take it out of that one: jailctl set {spec.user} manifest=, then apply again",
             )  # fmt: skip
         template, image = self._template(spec)
-        facts = inspect.for_add(self._paths, self._config, row, spec, template, image, password, self._view.look)
+        look, able = self._view.look, self._view.able
+        facts = inspect.for_add(self._paths, self._config, row, spec, template, image, password, look, able)
         made = plan.plan_change(spec, template.spec, self._config, facts, password, force=True)
         if row is None:
             return Finding(spec.user, "add", tuple(_all(spec, password)), made)
