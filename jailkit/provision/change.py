@@ -38,6 +38,7 @@ from .operations import (
     MakeHome,
     MoveHome,
     Operation,
+    OwnHome,
     SetHome,
     SetLimits,
     SetPassword,
@@ -69,6 +70,15 @@ def require_unedited(want: JailSpec, facts: Facts) -> None:
         )  # fmt: skip
 
 
+def own_home(facts: Facts) -> bool:
+    """Whether the home is there and belongs to root or to nobody instead of its user."""
+    managed, home = facts.managed, facts.home
+    return (
+        managed is not None and home is not None and home.kind == "directory" and not managed.existing
+        and not facts.home_is_own and not home.owner and not home.unsafe
+    )  # fmt: skip
+
+
 def image(facts: Facts) -> list[Operation]:
     return [] if facts.image else [BuildImage(f"template {facts.reference} has no image", template=facts.reference)]
 
@@ -90,13 +100,15 @@ def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[O
     managed = facts.managed
     assert managed is not None
     have = want if managed.applied or managed.spec is None else JailSpec.model_validate(managed.spec)
-    rows = differences(have, want)
+    rows = differences(have, want) if have != want else []
     old = have.data() if rows else {}
     access = _access(want, have, facts, hashed, old)
     if facts.target is not None:
         return _move(want, facts, rows, old, access), []
     steps = shut(want, have, facts) + access
     made, warnings = _jail_files(want, facts, rows, old)
+    if facts.home is not None and facts.home.owner:
+        warnings.append(f"the home {facts.home.path} belongs to {facts.home.owner}: left as it is")
     steps += made + quota(facts)
     if want.suspended is None and facts.suspended is not None:
         why = "it is suspended no more" if have.suspended is not None else "the spec says nothing of that"
@@ -177,6 +189,8 @@ def _access(want: JailSpec, have: JailSpec, facts: Facts, hashed: str | None, ol
         steps.append(KeyFile(why, keys=tuple(want.keys), fresh=False, old=before))
     if facts.home is not None and not facts.home.kind and not managed.existing and facts.target is None:
         steps.append(MakeHome("it is missing", home=facts.home.path, fresh=False))
+    if own_home(facts) and facts.home is not None:
+        steps.append(OwnHome(f"it belongs to uid {facts.home.uid}", home=facts.home.path))
     if not facts.confined:
         steps.append(Confine("its shell or its groups were changed", fresh=False))
     if hashed is not None and facts.password is False:

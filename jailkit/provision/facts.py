@@ -36,7 +36,8 @@ class Account:
 class Home:
     """The directory where the home is, or is to be. kind: "" (nothing is there), "directory", "link" or "other".
 
-    unsafe: why the directories above it cannot be trusted, or ""."""
+    unsafe: why the directories above it cannot be trusted, or "". owner: the account that it belongs to, "" where that
+    is root or nobody; asked for only where it is not the jail's own."""
 
     path: str
     kind: str = ""
@@ -44,6 +45,7 @@ class Home:
     gid: int = -1
     mode: int = 0
     unsafe: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from .jail_files import JailFiles
 from .key_file import KeyFile, RemoveKeys
 from .limits import SetLimits
 from .move_home import Close, LeaveHome, MoveHome, SetHome
+from .own_home import OwnHome
 from .password import SetPassword
 from .quota import ClearQuota, SetQuota
 from .rename import CloseOld, MoveJailFiles, MoveSpec, MoveSpool, RenameAccount, RenameRow
@@ -29,7 +30,7 @@ from .suspend import Suspend
 __all__ = [
     "BuildImage", "CleanSpool", "ClearQuota", "Close", "CloseOld", "Confine", "CreateAccount", "Disable", "DropOld",
     "Enable", "Forget", "GiveBack", "Hold", "JailFiles", "KeepHome", "KeyFile", "LeaveHome", "MakeHome", "MoveHome",
-    "MoveJailFiles", "MoveSpec", "MoveSpool", "Operation", "Release", "RemoveAccount", "RemoveHome",
+    "MoveJailFiles", "MoveSpec", "MoveSpool", "Operation", "OwnHome", "Release", "RemoveAccount", "RemoveHome",
     "RemoveJailFiles", "RemoveKeys", "RemoveSpec", "RenameAccount", "RenameRow", "RequireUnmounted", "Reserve",
     "SetHome", "SetLimits", "SetPassword", "SetQuota", "StopJail", "Suspend", "Swap", "Unpack", "WriteArchive",
     "WriteSpec", "from_data",
