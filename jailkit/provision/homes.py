@@ -4,6 +4,7 @@ or deleted on descriptors, whatever the tenant has put there."""
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 
 from ..errors import JailkitError
@@ -47,6 +48,13 @@ def build_chroot(temporary: str, uid: int, gid: int, sync: bool = True, number: 
         os.fchmod(tree.fd, chroot.MODE)
         if sync:
             os.fsync(tree.fd)
+
+
+def complete_chroot(path: str, gid: int) -> None:
+    """Give the root of a chroot jail, whose files are there, its owner and mode."""
+    with Tree(path) as tree:
+        os.fchown(tree.fd, 0, gid)
+        os.fchmod(tree.fd, chroot.MODE)
 
 
 def _copy(source: int, tree: Tree, base: str, ids: tuple[int, int], sync: bool, depth: int) -> None:
@@ -103,6 +111,31 @@ def open_own(home: str, row: Row) -> int | None:
             "--keep-home leaves it alone",
         )
     return fd
+
+
+def owner(uid: int) -> str:
+    """Whose account has ``uid``, "" for nobody's and for root's."""
+    try:
+        return pwd.getpwuid(uid).pw_name if uid else ""
+    except KeyError:
+        return ""
+
+
+def take_back(home: str, row: Row) -> None:
+    """Make the directory ``home`` the jail's user's again. Raise ``unsafe.path``, ``conflict.home-owner`` where it
+    belongs to another account, OSError."""
+    require_root_owned_chain(os.path.dirname(home))
+    fd = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if is_own(status, row):
+            return
+        if name := owner(status.st_uid):
+            raise JailkitError("conflict.home-owner", f"{home} belongs to {name}", f"ls -ld {home}")
+        os.fchown(fd, 0 if row.level == "chroot" else row.uid, row.gid)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def seal(home: str, row: Row) -> None:

@@ -169,11 +169,13 @@ def plan_change(
     spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts, hashed: str | None = None, force: bool = False
 ) -> Plan:
     """How ``spec`` comes true, whatever jail is there or none. force: drop what was edited in the spec file and never
-    applied. Raise what refuse.py raises, ``conflict.edited``."""
+    applied, and end sessions where the home is moved. Raise what refuse.py raises, ``conflict.edited``."""
     if facts.managed is None:
         return plan_add(spec, template, config, facts, hashed)
     refuse.always(spec, template, config, facts)
-    refuse.managed(spec, template, facts)
+    refuse.managed(spec, template, facts, move=True)
+    if facts.target is not None:
+        refuse.move(spec, template, facts, force)
     if not force:
         change.require_unedited(spec, facts)
     steps, warnings = change.operations(spec, facts, hashed)
@@ -194,9 +196,11 @@ def _require_same(have: JailSpec, want: JailSpec, facts: Facts) -> None:
     raise JailkitError("conflict.differs", f"{want.user} has a jail already, and it differs: {text}", hint)
 
 
-def plan_remove(name: str, facts: Facts, keep_home: bool = False, archive: str | None = None) -> Plan:
-    """How the jail of ``name`` goes. archive: absolute path of a tar of the home. Raise ``missing.jail``,
-    ``conflict.not-ours``, ``conflict.not-marked``, ``busy.mounted``, ``unsafe.home-owner``, ``usage.remove``."""
+def plan_remove(
+    name: str, facts: Facts, keep_home: bool = False, archive: str | None = None, whole: bool = False
+) -> Plan:  # fmt: skip
+    """How the jail of ``name`` goes. archive: absolute path of a tar of the home, or of all (whole). Raise
+    ``missing.jail``, ``conflict.not-ours``, ``conflict.not-marked``, ``busy.mounted``, ``unsafe.home-owner``, ``usage.remove``."""
     refuse.remove(name, facts, keep_home, archive)
     managed, home = facts.managed, facts.home
     assert managed is not None
@@ -209,7 +213,7 @@ def plan_remove(name: str, facts: Facts, keep_home: bool = False, archive: str |
         RequireUnmounted("what is mounted there is not the user's", home=_doomed_home(facts, keep_home)),
     ]
     if archive is not None:
-        plan.append(WriteArchive("it was asked for", home=managed.home, file=archive))
+        plan.append(WriteArchive("it was asked for", home=managed.home, file=archive, whole=whole))
     warnings: list[str] = []
     plan += _clear_quota(facts, keep=not _doomed_home(facts, keep_home))
     if managed.existing:
