@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .quota import Quota
+
 
 @dataclass(frozen=True)
 class Account:
@@ -69,10 +71,11 @@ class Facts:
     marked: it carries jailkit's mark. image: digest that the template's tag names, or None. files: how the jail's own
     files stand: "missing", "same" or "differ". keys: "missing", "same" or "differ", against the spec on the disk.
     reference: the template that the jail is made from, the plan's or the default where the spec names none. shell: the
-    jail's login shell exists. running: the jail runs. suspended: see resolve.suspended. unheld: what of its limits this
-    host cannot hold, (name, reason); weak: sentences about what it holds in part. mounts: mount points at or below
-    home and jail directory. password: whether a given password is the account's; None when none was given. door: its
-    path, and whether it is installed."""
+    jail's login shell exists. running: the jail runs. suspended: see resolve.suspended. target: where the home is to
+    be, if that is elsewhere. unheld: what of its limits this host cannot hold, (name, reason); weak: sentences about
+    what it holds in part. mounts: mount points at or below home and jail directory. quota: limits of disk and inodes,
+    those that are asked for and those that hold; None: there are none. password: whether a given password is the
+    account's; None when none was given. door: its path, and whether it is installed."""
 
     name: str
     account: Account | None = None
@@ -88,9 +91,11 @@ class Facts:
     shell: bool = True
     running: bool = False
     suspended: str | None = None
+    target: Home | None = None
     unheld: tuple[tuple[str, str], ...] = ()
     weak: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()
+    quota: Quota | None = None
     password: bool | None = None
     door: bool = True
     door_path: str = "/opt/jailctl/libexec/door"
@@ -123,7 +128,8 @@ class Facts:
 def from_data(data: Mapping[str, Any]) -> Facts:
     """The inverse of :meth:`Facts.data`; what is left out has its default. Raise TypeError at unknown names."""
     values = dict(data)
-    for key, kind in (("account", Account), ("home", Home), ("managed", Managed)):
+    kinds = {"account": Account, "home": Home, "target": Home, "managed": Managed, "quota": Quota}
+    for key, kind in kinds.items():
         if values.get(key) is not None:
             values[key] = kind(**{name: _frozen(value) for name, value in values[key].items()})
     return Facts(**{key: value if key == "spec" else _frozen(value) for key, value in values.items()})

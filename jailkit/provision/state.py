@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,9 @@ CREATE TABLE IF NOT EXISTS steps (
     note TEXT NOT NULL,
     PRIMARY KEY (plan, number)
 ) STRICT;
+"""
+_RENAMED = """
+CREATE TABLE IF NOT EXISTS renamed (base INTEGER NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL) STRICT
 """
 _COLUMNS = "name, uid, gid, base, phase, existing, old_shell, was_member, home, image, spec, created, level"
 
@@ -124,6 +128,7 @@ class State:
                 db.execute("ALTER TABLE jails ADD COLUMN level TEXT NOT NULL DEFAULT 'namespaces'")
             for key in ("plan", "manifest"):
                 db.execute(f"CREATE INDEX IF NOT EXISTS jails_{key} ON jails (json_extract(spec, '$.{key}'))")
+            db.execute(_RENAMED)
             # the highest is asked for at each addition
             db.execute("CREATE INDEX IF NOT EXISTS given_uid ON given (uid)")
             # and at each switch of a tag, the levels of its jails
@@ -233,6 +238,20 @@ class State:
         names = ", ".join(f"{column} = ?" for column in values)
         with self._transaction() as db:
             db.execute(f"UPDATE jails SET {names} WHERE name = ?", (*values.values(), name))
+
+    def rename(self, old: str, new: str, spec: dict[str, Any]) -> None:
+        """Give a jail another name and the spec that has it. What it was called is remembered."""
+        with self._transaction() as db:
+            (base,) = db.execute("SELECT base FROM jails WHERE name = ?", (old,)).fetchone()
+            db.execute("DELETE FROM renamed WHERE base = ? AND name = ?", (base, new))
+            db.execute("INSERT INTO renamed VALUES (?, ?, ?)", (base, old, int(time.time())))
+            db.execute("UPDATE jails SET name = ?, spec = ? WHERE name = ?", (new, json.dumps(spec), old))
+
+    def was_called(self, name: str, earlier: str) -> bool:
+        """Whether the jail of ``name`` was once that of ``earlier``."""
+        query = "SELECT count(*) FROM renamed JOIN jails USING (base) WHERE jails.name = ? AND renamed.name = ?"
+        with self._errors():
+            return bool(self._db.execute(query, (name, earlier)).fetchone()[0])
 
     def forget(self, name: str) -> None:
         """Delete a jail's row. The ids stay in ``given``."""
