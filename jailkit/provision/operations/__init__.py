@@ -32,8 +32,8 @@ __all__ = [
     "Enable", "Forget", "GiveBack", "Hold", "JailFiles", "KeepHome", "KeyFile", "LeaveHome", "MakeHome", "MoveHome",
     "MoveJailFiles", "MoveSpec", "MoveSpool", "Operation", "OwnHome", "Release", "RemoveAccount",
     "RemoveHome", "RemoveJailFiles", "RemoveKeys", "RemoveSpec", "RenameAccount", "RenameRow", "RequireUnmounted",
-    "Reserve", "SetHome", "SetLimits", "SetPassword", "SetQuota", "StopJail", "Suspend", "Swap", "Unpack", "WriteArchive",
-    "WriteSpec", "from_data",
+    "Reserve", "SetHome", "SetLimits", "SetPassword", "SetQuota", "StopJail", "Suspend", "Swap", "Unpack",
+    "WriteArchive", "WriteSpec", "from_data",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {
