@@ -126,9 +126,9 @@ class State:
         with self._transaction() as db:  # of two at once, the second finds it
             if "level" not in {column[1] for column in db.execute("PRAGMA table_info(jails)")}:
                 db.execute("ALTER TABLE jails ADD COLUMN level TEXT NOT NULL DEFAULT 'namespaces'")
+            db.execute(_RENAMED)
             for key in ("plan", "manifest"):
                 db.execute(f"CREATE INDEX IF NOT EXISTS jails_{key} ON jails (json_extract(spec, '$.{key}'))")
-            db.execute(_RENAMED)
             # the highest is asked for at each addition
             db.execute("CREATE INDEX IF NOT EXISTS given_uid ON given (uid)")
             # and at each switch of a tag, the levels of its jails

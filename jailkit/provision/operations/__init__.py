@@ -30,10 +30,10 @@ from .suspend import Suspend
 __all__ = [
     "BuildImage", "CleanSpool", "ClearQuota", "Close", "CloseOld", "Confine", "CreateAccount", "Disable", "DropOld",
     "Enable", "Forget", "GiveBack", "Hold", "JailFiles", "KeepHome", "KeyFile", "LeaveHome", "MakeHome", "MoveHome",
-    "MoveJailFiles", "MoveSpec", "MoveSpool", "Operation", "OwnHome", "Release", "RemoveAccount",
-    "RemoveHome", "RemoveJailFiles", "RemoveKeys", "RemoveSpec", "RenameAccount", "RenameRow", "RequireUnmounted",
-    "Reserve", "SetHome", "SetLimits", "SetPassword", "SetQuota", "StopJail", "Suspend", "Swap", "Unpack",
-    "WriteArchive", "WriteSpec", "from_data",
+    "MoveJailFiles", "MoveSpec", "MoveSpool", "Operation", "OwnHome", "Release", "RemoveAccount", "RemoveHome",
+    "RemoveJailFiles", "RemoveKeys", "RemoveSpec", "RenameAccount", "RenameRow", "RequireUnmounted", "Reserve",
+    "SetHome", "SetLimits", "SetPassword", "SetQuota", "StopJail", "Suspend", "Swap", "Unpack", "WriteArchive",
+    "WriteSpec", "from_data",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {
