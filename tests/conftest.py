@@ -10,7 +10,7 @@ import pytest
 
 from .host import Host
 
-pytest_plugins = ["tests.mustwork", "pytester"]
+pytest_plugins = ["tests.mustwork", "tests.sidebyside", "pytester"]
 
 
 def need_root() -> None:

@@ -74,6 +74,7 @@ def use_the_product(host: Host) -> None:
 
 
 @pytest.mark.host
+@pytest.mark.alone
 @pytest.mark.parametrize("product", [False, True], ids=["bare", "product"])
 def test_the_machine_is_the_same_before_during_and_after(product: bool) -> None:
     before = machine()
@@ -122,6 +123,7 @@ def test_a_killed_test_run_leaves_nothing(victim: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.host
+@pytest.mark.alone
 def test_a_host_is_made_in_under_three_seconds() -> None:
     """The best of three: the kernel takes its time over a new network namespace while it clears many old ones away."""
     seconds = []

@@ -21,6 +21,7 @@ _EXAMPLES = """
 jailctl add-user alice --key alice.pub
 ssh-add -L | jailctl add-user alice --key -          keys from standard input
 jailctl add-user alice --key a.pub --key b.pub --set network=host --set linger=600
+jailctl add-user alice --key a.pub --plan small --set limits.memory=512M
 jailctl add-user bob --existing --key bob.pub        confine an account that is there
 jailctl add-user alice                               after an edit of /etc/jailctl/jails.d/alice.toml
 """
@@ -34,45 +35,51 @@ jailctl add-user alice                               after an edit of /etc/jailc
 )
 @click.argument("name")
 @click.option(
-    "--template", metavar="NAME", shell_complete=complete_template, help="What the jail is made from.  [default: shell]"
+    "--template",
+    metavar="NAME",
+    shell_complete=complete_template,
+    help="What the jail is made from.  [default: the plan's, else shell]",
 )
+@click.option("--plan", "sold", metavar="NAME", help="The plan whose limits and settings it has.")
 @click.option(
     "--key", "keys", metavar="FILE", multiple=True, help="Public keys that may log in; - is standard input. Repeatable."
 )
 @click.option("--password-stdin", is_flag=True, help="Read a password, one line, from standard input.")
 @click.option("--existing", is_flag=True, help="Take an account that is there; remove-user gives it back.")
 @click.option(
-    "--set", "pairs", metavar="KEY=VALUE", multiple=True, help="hostname, shell, home, network or linger. Repeatable."
+    "--set",
+    "pairs",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="plan, hostname, shell, home, network, linger or limits.X. Repeatable.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the steps and why; change nothing.")
 def command(
     settings: Settings,
     name: str,
     template: str | None,
+    sold: str | None,
     keys: tuple[str, ...],
     password_stdin: bool,
     existing: bool,
     pairs: tuple[str, ...],
     dry_run: bool,
 ) -> None:
-    from ..login.verify import PREFIX
     from ..names import user_name
     from ..paths import Paths
     from ..provision.host import Host
     from . import provisioning
 
     name = user_name(name)
-    if name.startswith(PREFIX):
-        raise JailkitError(
-            "invalid.user-name", f"names that begin with {PREFIX} are setup's own", "choose another name"
-        )
+    provisioning.require_own_name(name)
     paths = Paths(settings.root)
     lines, password = _read(keys, password_stdin)
     host = Host(paths)
     try:
         spec = _spec(
-            paths, host.config.template, name, pairs, template=template, existing=existing or None, keys=lines or None
-        )
+            paths, host.config.template, name, pairs, template=template, plan=sold, existing=existing or None,
+            keys=lines or None,
+        )  # fmt: skip
         plan = host.plan_add(spec, (), password)
         if plan.kind == "add" and not dry_run:
             _require_gates(paths, spec, password)
@@ -88,20 +95,13 @@ def command(
 
 def _read(files: tuple[str, ...], password_stdin: bool) -> tuple[list[str], str | None]:
     """Keys of all files, and the password."""
-    from ..provision import keys
-
     if files.count("-") + password_stdin > 1:
         raise JailkitError(
             "usage.stdin",
             "standard input can be read once: for keys or for the password",
             "put the keys into a file: --key FILE",
         )
-    lines: list[str] = []
-    for file in files:
-        if file == "-":
-            lines += keys.parse(sys.stdin.buffer.read(1 << 18).decode(errors="replace"), "standard input")
-        else:
-            lines += keys.read_file(file)
+    lines = read_keys(files)
     if not password_stdin:
         return lines, None
     if sys.stdin.isatty():
@@ -110,6 +110,19 @@ def _read(files: tuple[str, ...], password_stdin: bool) -> tuple[list[str], str 
         return lines, getpass("Password: ")
     text = sys.stdin.buffer.read(1024).decode(errors="surrogateescape")
     return lines, text.removesuffix("\n").removesuffix("\r")
+
+
+def read_keys(files: tuple[str, ...]) -> list[str]:
+    """Keys of all files; ``-`` is standard input. Raise ``invalid.key*``, ``missing.key-file``, ``io.key-file``."""
+    from ..provision import keys
+
+    lines: list[str] = []
+    for file in files:
+        if file == "-":
+            lines += keys.parse(sys.stdin.buffer.read(1 << 18).decode(errors="replace"), "standard input")
+        else:
+            lines += keys.read_file(file)
+    return lines
 
 
 def _require_gates(paths: Paths, spec: JailSpec, password: str | None) -> None:
@@ -126,7 +139,7 @@ def _require_gates(paths: Paths, spec: JailSpec, password: str | None) -> None:
 def _spec(paths: Paths, default_template: str, name: str, pairs: tuple[str, ...], **given: object) -> JailSpec:
     """What is asked for: the spec file, where there is one, and over it what the command line says."""
     from ..spec import load
-    from ..spec.settings import jail_spec, settings
+    from ..spec.settings import changed, jail_spec, settings
 
     asked = {key: value for key, value in given.items() if value is not None}
     try:
@@ -134,11 +147,12 @@ def _spec(paths: Paths, default_template: str, name: str, pairs: tuple[str, ...]
     except JailkitError as error:
         if error.code != "missing.spec":
             raise
-        if "template" not in asked and "template" not in settings(pairs):
+        # a plan may name another template some day, and its jails follow; the host's default is for new jails
+        if not {"template", "plan"} & (set(asked) | set(settings(pairs))):
             asked["template"] = default_template
         return jail_spec(name, pairs, **asked)
     jail_spec(name, pairs, **asked)  # all that is wrong with the command line, before it is laid over the file
-    return have.model_copy(update={**asked, **settings(pairs)})
+    return changed(have.model_copy(update=asked), settings(pairs))
 
 
 def _with_way_out(error: JailkitError, paths: Paths, name: str) -> JailkitError:

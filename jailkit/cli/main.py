@@ -16,13 +16,26 @@ VERBS: Table = {
     "setup": ("setup", "Prepare this host: group, directories, PAM, sshd, and a test login."),
     "add-user": ("add_user", "Give a user a jail, making the account if need be."),
     "remove-user": ("remove_user", "End a user's sessions and remove the jail."),
+    "apply": ("apply", "Make this host as manifests say: plans and jails added, changed, put right."),
+    "plan": ("plan", "Plans that jails are sold as: list, show, set, remove."),
     "list": ("list", "All jails, one line each."),
     "show": ("show", "One jail: what it should be and what it is now."),
+    "set": ("set", "Change what jails should be: settings, limits, keys."),
+    "suspend": ("suspend", "End sessions and block every way in, with a message; keep all data."),
+    "resume": ("resume", "Let the users of suspended jails in again."),
+    "expire": ("expire", "Say when logins to jails end."),
+    "rename": ("rename", "Give a jail's user another name."),
+    "move-home": ("move_home", "Move a user's home elsewhere, to another disk as well."),
+    "backup": ("backup", "Write jails into files that bring them back."),
+    "restore": ("restore", "Bring a jail, or its home, back from a backup."),
+    "clone": ("clone", "Make a new jail as another one is, with a copy of its files."),
+    "archive": ("archive", "Write a backup of jails and remove them."),
     "start": ("start", "Start a jail before anybody logs in."),
     "stop": ("stop", "End a jail's sessions and processes."),
     "exec": ("exec", "Run a command in a jail, as its user."),
     "enter": ("enter", "Open a shell in a jail, as its user."),
-    "diff": ("diff", "What a jail has changed in its writable root."),
+    "usage": ("usage", "What jails use: disk, CPU, memory, sessions; now and over time."),
+    "diff": ("diff", "What a jail has changed in its writable root; with -f, how this host differs from manifests."),
     "reset": ("reset", "Drop what a jail has changed in its writable root."),
     "commit": ("commit", "Make an image of a jail's root as it is."),
     "image": ("image", "Images that jails share: build, list, show, diff, tag, rollback, prune, verify."),
@@ -65,10 +78,15 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         print("\njailctl: stopped; the next run finishes or undoes what was begun", file=sys.stderr)
         return EXIT_INTERRUPT
-    except OSError as error:
-        return fail(settings, _os_error(error))
     except Exception as error:  # noqa: BLE001 - the last resort: say where, so that it can be reported
-        return fail(settings, _bug(error))
+        return fail(settings, told(error))
+
+
+def told(error: Exception) -> JailkitError:
+    """Whatever was raised, as something that can be printed."""
+    if isinstance(error, JailkitError):
+        return error
+    return _os_error(error) if isinstance(error, OSError) else _bug(error)
 
 
 def _reader_gone() -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import JailkitError
 from ..login.steps import Provision
@@ -31,21 +32,51 @@ def apply(settings: Settings, host: Host, plan: Plan) -> JailInfo | None:
 
 def show_plan(settings: Settings, plan: Plan, dry_run: bool) -> None:
     """The steps in their order; with ``--dry-run`` why each is there."""
-    for warning in plan.warnings:
+    show_steps(settings, plan_data(plan, dry_run))
+
+
+def show_steps(settings: Settings, data: dict[str, Any]) -> None:
+    """:func:`show_plan` of what :func:`plan_data` gave."""
+    for warning in data["warnings"]:
         note(settings, f"jailctl: note: {escape(warning)}")
-    if not plan.operations:
-        say(settings, f"No changes: {plan.name} is as it should be.")
-    for number, operation in enumerate(plan.operations, 1):
-        if dry_run:
-            say(settings, f"{number:>3}  {escape(operation.describe())}")
-            say(settings, f"     because {escape(operation.why)}")
+    if not data["operations"]:
+        say(settings, f"No changes: {data['name']} is as it should be.")
+    for number, operation in enumerate(data["operations"], 1):
+        if data["dry_run"]:
+            say(settings, f"{number:>3}  {escape(operation['what'])}")
+            say(settings, f"     because {escape(operation['why'])}")
         else:
-            say(settings, f"{paint('done', '32')}  {escape(operation.describe())}")
-    if dry_run and plan.operations:
+            say(settings, f"{paint('done', '32')}  {escape(operation['what'])}")
+    if data["dry_run"] and data["operations"]:
         say(settings, "\nNothing was changed (--dry-run).")
 
 
-def plan_data(plan: Plan, dry_run: bool) -> dict[str, object]:
+def carried_out(host: Host, plan: Plan, dry_run: bool, step: Callable[[str], None]) -> dict[str, Any]:
+    """Apply ``plan`` unless it is only to be shown: one jail's entry of a verb on many (many.py)."""
+    if not dry_run:
+        host.apply(plan, lambda number, total, what: step(f"{number}/{total} {what}"))
+    return plan_data(plan, dry_run)
+
+
+def show_entry(settings: Settings, entry: dict[str, Any], several: bool, done: str) -> None:
+    """What came of one jail. done: how it is now, as "suspended". Of one alone the steps are shown; of several a line
+    each, and the steps only with ``--dry-run``."""
+    name = escape(entry["name"])
+    if several and not entry["operations"]:
+        say(settings, f"{name}: no changes")
+    elif several and not entry["dry_run"]:
+        for warning in entry["warnings"]:
+            note(settings, f"jailctl: {name}: note: {escape(warning)}")
+        say(settings, f"{name}: {done}")
+    else:
+        if several:
+            say(settings, f"{name}:")
+        show_steps(settings, entry)
+        if not several and entry["changed"]:
+            say(settings, f"\n{name}: {done}.")
+
+
+def plan_data(plan: Plan, dry_run: bool) -> dict[str, Any]:
     """The part of the JSON that add-user and remove-user have in common."""
     return {
         "name": plan.name,
@@ -54,6 +85,14 @@ def plan_data(plan: Plan, dry_run: bool) -> dict[str, object]:
         "operations": [operation.public() for operation in plan.operations],
         "warnings": list(plan.warnings),
     }
+
+
+def require_own_name(name: str) -> None:
+    """Raise ``invalid.user-name`` for the names of setup's test users."""
+    if name.startswith(PREFIX):
+        raise JailkitError(
+            "invalid.user-name", f"names that begin with {PREFIX} are setup's own", "choose another name"
+        )
 
 
 def ssh_line(name: str, level: str = "namespaces") -> str:

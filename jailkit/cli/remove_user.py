@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import JailkitError
-from .output import Settings, emit, escape, say
-from .verb import complete_jail, verb
+from . import many
+from .output import Settings
+from .verb import verb
+
+if TYPE_CHECKING:
+    from ..provision.host import Host
 
 _EXAMPLES = """
 jailctl remove-user alice                                 with her home and all that is in it
 jailctl remove-user alice --archive /root/alice.tar.gz    her home into a tar file first
 jailctl remove-user alice --keep-home                     the home stays, as root's
+jailctl remove-user 'trial-*' --jobs 2
 jailctl remove-user alice --dry-run
 """
 
@@ -24,30 +30,30 @@ jailctl remove-user alice --dry-run
     "Killed at any point, the same command goes on.",
     _EXAMPLES,
 )
-@click.argument("name", shell_complete=complete_jail)
+@many.choice()
 @click.option("--keep-home", is_flag=True, help="Leave the home where it is.")
 @click.option(
     "--archive", metavar="FILE", type=click.Path(), help="Write the home to FILE (.tar, .tar.gz) before it is removed."
 )
 @click.option("--dry-run", is_flag=True, help="Show the steps and why; change nothing.")
-def command(settings: Settings, name: str, keep_home: bool, archive: str | None, dry_run: bool) -> None:
-    from ..names import user_name
-    from ..paths import Paths
-    from ..provision.host import Host
+def command(
+    settings: Settings, words: tuple[str, ...], plan: str | None, template: str | None, every: bool, jobs: int,
+    keep_home: bool, archive: str | None, dry_run: bool,
+) -> int:  # fmt: skip
     from . import provisioning
 
     if keep_home and archive is not None:
         raise JailkitError("usage.remove", "--keep-home and --archive exclude each other", "leave one out")
-    host = Host(Paths(settings.root))
-    try:
-        plan = host.plan_remove(user_name(name), keep_home, os.path.abspath(archive) if archive else None)
-        if not dry_run:
-            provisioning.apply(settings, host, plan)
-    finally:
-        host.close()
-    if settings.json:
-        emit({**provisioning.plan_data(plan, dry_run), "archive": os.path.abspath(archive) if archive else None})
-        return
-    provisioning.show_plan(settings, plan, dry_run)
-    if not dry_run:
-        say(settings, f"\n{escape(plan.name)} has no jail any more.")
+    names = many.chosen(settings, words, plan, template, every)
+    if len(names) > 1 and archive is not None:
+        raise JailkitError("usage.remove", "one file cannot hold several homes", "remove them one by one")
+    file = os.path.abspath(archive) if archive else None
+
+    def work(host: Host, name: str, step: many.Step) -> many.Entry:
+        made = host.plan_remove(name, keep_home, file)
+        return {**provisioning.carried_out(host, made, dry_run, step), "archive": file}
+
+    def show(entry: many.Entry) -> None:
+        provisioning.show_entry(settings, entry, len(names) > 1, "has no jail any more")
+
+    return many.each(settings, names, work, show, "removing", jobs)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """
 jailctl show alice
 jailctl show alice --json | jq .sessions
+jailctl show alice --resolved      each setting and limit, and what says so: template, plan or jail
 """
 
 
@@ -29,7 +28,8 @@ jailctl show alice --json | jq .sessions
     "One jail: what its spec says it should be, and what is true of it now: state, process, sessions, keys.", _EXAMPLES
 )
 @click.argument("name", shell_complete=complete_jail)
-def command(settings: Settings, name: str) -> None:
+@click.option("--resolved", is_flag=True, help="Show each setting and limit as it holds, and where it comes from.")
+def command(settings: Settings, name: str, resolved: bool) -> None:
     from ..names import user_name
     from ..paths import Paths
     from ..provision.host import Host
@@ -42,14 +42,31 @@ def command(settings: Settings, name: str) -> None:
     host = Host(paths)
     try:
         jail = host.show(name)
+        rows = host.resolved(name) if resolved else {}
     finally:
         host.close()
+    if resolved:
+        _resolved(settings, name, rows)
+        return
     facts = _facts(paths, jail)
     facts["login"] = provisioning.ssh_line(name, jail.level)
     if settings.json:
         emit({"jail": jail.data(), **facts})
     elif not settings.quiet:
         _print(settings, jail, facts)
+
+
+def _resolved(settings: Settings, name: str, rows: dict[str, dict[str, Any]]) -> None:
+    if settings.json:
+        emit({"name": name, "resolved": rows})
+        return
+    table(("setting", "value", "from"), [(key, _value(row["value"]), row["from"]) for key, row in rows.items()])
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "no limit"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _facts(paths: Paths, jail: JailInfo) -> dict[str, Any]:
@@ -113,13 +130,10 @@ def _method(line: str) -> dict[str, str]:
 
 def _key(line: str) -> dict[str, str]:
     """Type, fingerprint as ssh-keygen -l prints it, comment."""
-    kind, blob, *comment = line.split(" ", 2)
-    digest = hashlib.sha256(base64.b64decode(blob)).digest()
-    return {
-        "type": kind,
-        "fingerprint": "SHA256:" + base64.b64encode(digest).decode().rstrip("="),
-        "comment": " ".join(comment),
-    }
+    from ..provision.keys import fingerprint
+
+    kind, _, *comment = line.split(" ", 2)
+    return {"type": kind, "fingerprint": fingerprint(line), "comment": " ".join(comment)}
 
 
 def _print(settings: Settings, jail: JailInfo, facts: dict[str, Any]) -> None:

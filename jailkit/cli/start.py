@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import click
+from typing import TYPE_CHECKING
 
-from .output import Settings, emit, escape, say
-from .progress import Progress
-from .verb import complete_jail, verb
+from . import many
+from .output import Settings, escape, say
+from .verb import verb
+
+if TYPE_CHECKING:
+    from ..provision.host import Host
 
 _EXAMPLES = """
 jailctl start alice          it stays up until `jailctl stop alice` or a reboot
 jailctl start alice bob
+jailctl start 'web-*' --jobs 2
 """
 
 
@@ -19,21 +23,23 @@ jailctl start alice bob
     "be up all the time: it then does not end with its last session.",
     _EXAMPLES,
 )
-@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_jail)
-def command(settings: Settings, names: tuple[str, ...]) -> None:
+@many.choice()
+def command(
+    settings: Settings, words: tuple[str, ...], plan: str | None, template: str | None, every: bool, jobs: int
+) -> int:
     from ..jail import recipe, runtime, start
-    from ..names import user_name
-    from ..paths import Paths
 
-    paths = Paths(settings.root)
-    started = []
-    with Progress(settings, "starting"):
-        for name in map(user_name, names):
-            was = runtime.running(paths, recipe.load(paths, name).uid)
-            record = start.start(paths, name, forever=True)
-            started.append({"name": name, "uid": record.uid, "pid": record.pid or None, "changed": was is None})
-            text = "started" if was is None else "runs already"
-            text += f", process {record.pid}" if record.pid else ""
-            say(settings, f"{escape(name)}: {text}; it stays until `jailctl stop {escape(name)}`")
-    if settings.json:
-        emit({"jails": started})
+    names = many.chosen(settings, words, plan, template, every)
+
+    def work(host: Host, name: str, step: many.Step) -> many.Entry:
+        was = runtime.running(host.paths, recipe.load(host.paths, name).uid)
+        record = start.start(host.paths, name, forever=True)
+        return {"uid": record.uid, "pid": record.pid or None, "changed": was is None}
+
+    def show(entry: many.Entry) -> None:
+        name = escape(entry["name"])
+        text = "started" if entry["changed"] else "runs already"
+        text += f", process {entry['pid']}" if entry["pid"] else ""
+        say(settings, f"{name}: {text}; it stays until `jailctl stop {name}`")
+
+    return many.each(settings, names, work, show, "starting", jobs)

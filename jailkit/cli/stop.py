@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from .output import Settings, emit, escape, say
-from .progress import Progress
-from .verb import complete_jail, verb
+from . import many
+from .output import Settings, escape, say
+from .verb import verb
+
+if TYPE_CHECKING:
+    from ..provision.host import Host
 
 _EXAMPLES = """
 jailctl stop alice             her sessions and background processes end now; she may log in again
 jailctl stop alice --wait 30   how long to wait for processes to end (seconds)
+jailctl stop --template web    those that run an old image take the new one at their next start
 """
 
 
@@ -19,7 +25,7 @@ jailctl stop alice --wait 30   how long to wait for processes to end (seconds)
     "the jail again.",
     _EXAMPLES,
 )
-@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_jail)
+@many.choice()
 @click.option(
     "--wait",
     type=click.FloatRange(0.1, 600),
@@ -28,18 +34,19 @@ jailctl stop alice --wait 30   how long to wait for processes to end (seconds)
     metavar="SECONDS",
     help="How long to wait until every process has ended.",
 )
-def command(settings: Settings, names: tuple[str, ...], wait: float) -> None:
+def command(
+    settings: Settings, words: tuple[str, ...], plan: str | None, template: str | None, every: bool, jobs: int,
+    wait: float,
+) -> int:  # fmt: skip
     from ..jail import recipe, stop
-    from ..names import user_name
-    from ..paths import Paths
 
-    paths = Paths(settings.root)
-    stopped = []
-    with Progress(settings, "ending sessions and processes"):
-        for name in map(user_name, names):
-            uid = recipe.load(paths, name).uid
-            ended = stop.stop(paths, uid, name, wait)
-            stopped.append({"name": name, "uid": uid, "changed": ended})
-            say(settings, f"{escape(name)}: {'stopped' if ended else 'was not running'}")
-    if settings.json:
-        emit({"jails": stopped})
+    names = many.chosen(settings, words, plan, template, every)
+
+    def work(host: Host, name: str, step: many.Step) -> many.Entry:
+        uid = recipe.load(host.paths, name).uid
+        return {"uid": uid, "changed": stop.stop(host.paths, uid, name, wait)}
+
+    def show(entry: many.Entry) -> None:
+        say(settings, f"{escape(entry['name'])}: {'stopped' if entry['changed'] else 'was not running'}")
+
+    return many.each(settings, names, work, show, "ending sessions and processes", jobs)

@@ -10,6 +10,7 @@ from ..image import build, scratch, store, tags
 from ..jail import recipe as recipes
 from ..jail import runtime, stage
 from ..names import user_name
+from ..provision import resolve
 from ..provision.state import State
 from .check import Check, Finding, Host, count, fail, ok, several, warn
 
@@ -60,7 +61,7 @@ def _recipes(host: Host) -> list[Finding]:
                     f"usermod -u {recipe.uid} {name}, or remove-user and add-user",
                 )
             )
-        if recipe.disabled:
+        if recipe.disabled and not recipe.disabled.startswith(resolve.SUSPENDED):
             found.append(warn(f"{name} is disabled: {recipe.disabled}"))
     return several(found, f"{count(len(host.specs), 'recipe')} can be read")
 

@@ -17,7 +17,7 @@ import stat
 from ..errors import JailkitError
 from ..kernel.beneath import Tree, require_root_owned_chain
 from ..paths import Paths
-from . import runtime, slices
+from . import limits, runtime, slices
 from .recipe import Recipe
 from .record import FLAG_CHROOT, FOREVER, Record
 
@@ -36,11 +36,13 @@ def start(paths: Paths, recipe: Recipe) -> Record:
         raise JailkitError(
             "io.home", f"cannot write into {etc}: {error.strerror}", f"ls -ld {etc}; df -h {etc}"
         ) from None
+    place = slices.place(recipe.uid, limits.amounts(paths, recipe))
     record = Record(
         user=recipe.user, uid=recipe.uid, gid=recipe.gid, pid=0, start=0, userns=0, home=recipe.home,
-        shell=recipe.shell, sftp=recipe.sftp, path=recipe.path, cgroup=slices.place(recipe.uid),
+        shell=recipe.shell, sftp=recipe.sftp, path=recipe.path, cgroups=place.procs, events=place.events,
         services=tuple(recipe.services), image=recipe.image,
         linger=FOREVER if recipe.linger is None else recipe.linger, flags=FLAG_CHROOT, filter=b"",
+        **limits.of_logins(recipe),
     )  # fmt: skip
     runtime.publish(paths, record)
     return record

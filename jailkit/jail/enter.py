@@ -21,13 +21,17 @@ def run(paths: Paths, name: str, argv: list[str] | None) -> int:
     status, 128 + n when signal n ended it. The jail is started if it is cold, and lingers as after any login.
 
     The leader, a child, is what the hook knows as the session and moves into the jail's control group; our own
-    process stays where it is. Raise ``missing.jail``, ``jail.files-only``, ``login.refused`` (the reason is in the
-    system log)."""
+    process stays where it is. Raise ``missing.jail``, ``jail.files-only``, ``jail.disabled``,
+    ``login.refused`` (the reason is in the system log)."""
     recipe = recipes.load(paths, name)
     if recipe.level == "chroot":
         raise JailkitError(
             "jail.files-only", f"the jail of {name} has files only: nothing can run in it",
             f"sftp {name}@localhost, or look into {recipe.home}",
+        )  # fmt: skip
+    if recipe.disabled:  # the hook says so as well, but to the log
+        raise JailkitError(
+            "jail.disabled", f"the jail of {name} is closed: {recipe.disabled}", f"jailctl show {name}"
         )  # fmt: skip
     for program in (paths.hook, paths.door):
         if not os.access(program, os.X_OK):

@@ -30,6 +30,9 @@ class Recipe:
     same place. files: content of the jail's own files in ``/etc``, which are bound over the image's. tmp_bytes: size of
     the jail's own tmpfs. linger: seconds after the last session, None: for ever. services: PAM services that may
     open a session. path: PATH inside. sftp: the sftp server's path inside. disabled: why no login is possible, or "".
+    plan, stamp: the plan that it was resolved from and what its file was like then (:func:`stamp`); of another file a
+    new recipe is asked for. limits: those of :data:`LIMITS` that there are, in bytes, seconds, microseconds of CPU time
+    in a second, numbers; expires: seconds since the epoch. hours, sources: see limits.py.
     """
 
     def __init__(
@@ -58,6 +61,11 @@ class Recipe:
         files: dict[str, bytes] | None = None,
         tmp_bytes: int = 256 << 20,
         disabled: str = "",
+        plan: str = "",
+        stamp: str = "",
+        limits: dict[str, int] | None = None,
+        hours: list[str] | None = None,
+        sources: list[str] | None = None,
     ) -> None:
         self.user, self.uid, self.gid, self.base = user, uid, gid, base
         self.home, self.hostname, self.template, self.image, self.world = home, hostname, template, image, world
@@ -67,6 +75,8 @@ class Recipe:
         self.binds = ["/usr"] if binds is None else binds
         self.files = files or {}
         self.tmp_bytes, self.disabled = tmp_bytes, disabled
+        self.plan, self.stamp = plan, stamp
+        self.limits, self.hours, self.sources = limits or {}, hours or [], sources or []
 
     def data(self) -> dict[str, object]:
         """Every field by name."""
@@ -83,15 +93,18 @@ class Recipe:
         return f"Recipe({', '.join(f'{key}={value!r}' for key, value in vars(self).items())})"
 
 
-_LISTS = ("services", "binds", "writable", "connectors")
+LIMITS = ("memory", "swap", "cpu", "cpu_weight", "processes", "read", "write", "read_ops", "write_ops", "open_files",
+          "sessions", "idle", "session", "expires")  # fmt: skip
+_LISTS = ("services", "binds", "writable", "connectors", "hours", "sources")
 _NUMBERS = ("uid", "gid", "base", "tmp_bytes")
 
 
 def text(recipe: Recipe) -> str:
     """The file's content. Raise ValueError for a value that holds a line break: the spec admits none."""
     lines = []
-    fields = {key: value for key, value in vars(recipe).items() if key != "files"}
+    fields = {key: value for key, value in vars(recipe).items() if key not in ("files", "limits")}
     fields |= {f"file.{name}": _escaped(data) for name, data in recipe.files.items()}
+    fields |= {f"limit.{name}": amount for name, amount in recipe.limits.items()}
     for key, value in sorted(fields.items()):
         for item in value if key in _LISTS else ["forever" if value is None else value]:
             line = f"{key} {item}"
@@ -105,6 +118,7 @@ def parse(content: str) -> Recipe:
     """The opposite of :func:`text`. Raise ValueError or TypeError."""
     fields: dict[str, object] = {key: [] for key in _LISTS}
     files: dict[str, bytes] = {}
+    limits: dict[str, int] = {}
     for line in content.split("\n")[:-1]:
         key, _, value = line.partition(" ")
         if key in _LISTS:
@@ -113,13 +127,15 @@ def parse(content: str) -> Recipe:
             items.append(value)
         elif key.startswith("file.") and key[5:] not in files and "/" not in key:
             files[key[5:]] = _plain(value)
+        elif key.startswith("limit.") and key[6:] in LIMITS and key[6:] not in limits:
+            limits[key[6:]] = int(value)
         elif key in fields:
             raise ValueError(f"{key} twice")
         elif key == "linger":
             fields[key] = None if value == "forever" else int(value)
         else:
             fields[key] = int(value) if key in _NUMBERS else value
-    return Recipe(files=files, **fields)  # type: ignore[arg-type]
+    return Recipe(files=files, limits=limits, **fields)  # type: ignore[arg-type]
 
 
 def _escaped(data: bytes) -> str:
@@ -171,6 +187,25 @@ def world(paths: Paths, digest: str) -> str:
             return file.read(128).strip()
     except (OSError, ValueError):
         return ""
+
+
+def stamp(paths: Paths, plan: str) -> str:
+    """What tells one content of the file of ``plan`` from the next without reading it; "" where there is no plan, or no
+    such file."""
+    if not plan:
+        return ""
+    try:
+        status = os.stat(paths.plan(plan))
+    except OSError:
+        return ""
+    return f"{status.st_ino}.{status.st_size}.{status.st_mtime_ns}.{status.st_ctime_ns}"
+
+
+def current(paths: Paths, recipe: Recipe, digest: str) -> bool:
+    """Whether image ``digest`` and the plan are what the recipe was made from."""
+    if recipe.plan and not recipe.stamp:
+        return False
+    return world(paths, digest) == recipe.world and stamp(paths, recipe.plan) == recipe.stamp
 
 
 def save(paths: Paths, recipe: Recipe, sync: bool = True) -> None:

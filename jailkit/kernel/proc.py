@@ -9,6 +9,9 @@ from .libc import syscall
 TYPE_CHECKING = False  # typing's own constant costs an import
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
 
 
 def start_time(pid: int) -> int | None:
@@ -34,12 +37,29 @@ def parent(pid: int) -> int:
     return int(data[data.rindex(b")") + 2 :].split(b" ")[1])
 
 
+def look(function: Callable[[str], _T], pid: int, name: str) -> _T | None:
+    """What ``function`` (os.stat, os.readlink) says of the link /proc/PID/NAME, or None if the process is gone. Raise
+    PermissionError.
+
+    The kernel says EACCES also where the process was there when the name was looked up and gone when it was followed
+    (proc_ns_get_link, proc_pid_get_link in fs/proc): a second look tells the two apart."""
+    path = f"/proc/{pid}/{name}"
+    for last in (False, True):
+        try:
+            return function(path)
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        except PermissionError:
+            if last:
+                raise
+    return None
+
+
 def namespace(pid: int, kind: str) -> int | None:
-    """Inode of the namespace ``kind`` ("user", "mnt", ...) of ``pid``, or None if the process is gone."""
-    try:
-        return os.stat(f"/proc/{pid}/ns/{kind}").st_ino
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    """Inode of the namespace ``kind`` ("user", "mnt", ...) of ``pid``, or None if the process is gone. Raise
+    PermissionError."""
+    found = look(os.stat, pid, f"ns/{kind}")
+    return None if found is None else found.st_ino
 
 
 def open_same(pid: int, start: int) -> int | None:

@@ -202,8 +202,10 @@ class _FilesTest(_Test):
         home, inside = os.stat(self._home), 0
         for pid in pids:
             try:
-                place, status = os.stat(f"/proc/{pid}/root/"), _status(pid)
+                place, status = proc.look(os.stat, pid, "root/"), _status(pid)
             except (FileNotFoundError, ProcessLookupError):
+                continue
+            if place is None:
                 continue
             if (place.st_dev, place.st_ino) != (home.st_dev, home.st_ino) or int(status["CapEff"], 16):
                 raise self._failed(f"{way} as {self._name} has a process, {pid}, that is not confined to {self._home}")
@@ -235,11 +237,12 @@ def _sort(uid: int) -> tuple[list[int], list[str]]:
     root = os.stat("/")
     for pid in proc.of_uid(uid):
         try:
-            program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
-            place = os.stat(f"/proc/{pid}/root/")
-            status = _status(pid)
+            program, place, status = proc.look(os.readlink, pid, "exe"), proc.look(os.stat, pid, "root/"), _status(pid)
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended meanwhile
+        if program is None or place is None:
+            continue
+        program = os.path.basename(program)
         shared = [kind for kind in _KINDS if proc.namespace(pid, kind) == own[kind]]
         if shared == list(_KINDS) and program.startswith("sshd"):
             continue  # sshd's own child: not dumpable, so no process of hers can touch it (attacks A042)

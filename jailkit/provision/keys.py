@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -93,6 +94,13 @@ def normalise(line: str) -> str:
     if not comment.isprintable() or len(comment) > _COMMENT:
         raise JailkitError("invalid.key", f"the comment is not one printable line of up to {_COMMENT} characters")
     return " ".join([kind, base64.b64encode(blob).decode(), *([comment] if comment else [])])
+
+
+def fingerprint(line: str) -> str:
+    """Of a key line, as ssh-keygen -l prints it: ``SHA256:...``. Raise ValueError, IndexError for one that is cut
+    off."""
+    digest = hashlib.sha256(base64.b64decode(line.split(" ", 2)[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def _refusal(kind: str, parts: list[str]) -> JailkitError:

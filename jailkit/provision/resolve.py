@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from ..errors import JailkitError
@@ -15,14 +14,15 @@ from ..paths import Paths
 from ..spec.config import Config
 from ..spec.fields import linger_seconds
 from ..spec.jail import JailSpec
-from . import files, layers
+from . import files, layers, limits
 from .lookup import LIVE, Lookup
 from .state import Row
 
 SETTING_UP = "being set up"
 REMOVING = "being removed"
 MOVING = "being moved"
-UNDER_WAY = (SETTING_UP, REMOVING, MOVING)
+RESTORING = "being restored"
+UNDER_WAY = (SETTING_UP, REMOVING, MOVING, RESTORING)
 SUSPENDED = "suspended: "
 """In the recipe of a jail that nobody may log in to, before what the user is told."""
 NOTICE = "suspended"
@@ -53,22 +53,39 @@ def template(paths: Paths, reference: str) -> tuple[Template, str | None]:
     return found, None
 
 
+def settled(paths: Paths, config: Config, spec: JailSpec) -> JailSpec:
+    """``spec`` with its template named: its own, else its plan's, else the host's default. Raise ``missing.plan``,
+    ``invalid.plan``."""
+    if spec.template is not None:
+        return spec
+    plan = limits.plan_of(paths, spec)
+    named = plan.template if plan is not None and plan.template is not None else config.template
+    return spec.model_copy(update={"template": named})
+
+
 def home_of(spec: JailSpec, config: Config) -> str:
     """The home that a new account of ``spec`` gets."""
     return spec.home or f"{config.home_base}/{spec.user}"
 
 
-def recipe(spec: JailSpec, template: Template, ids: tuple[int, int, int], home: str, world: str) -> Recipe:
-    """What the template says, and over it what the spec says. ids: uid, gid, base. world: of the image."""
-    default = template.spec
-    linger = default.linger if spec.linger is None else spec.linger
+def recipe(
+    paths: Paths, spec: JailSpec, template: Template, ids: tuple[int, int, int], home: str, world: str
+) -> Recipe:
+    """What the template says, over it what the plan says, and over it what the spec says (settled). ids: uid, gid,
+    base. world: of the image. Raise ``missing.plan``, ``invalid.plan``."""
+    default, stamp = template.spec, recipes.stamp(paths, spec.plan or "")  # first: the plan may change while it is read
+    plan = limits.plan_of(paths, spec)
+    have = limits.settings(default, plan, spec)
+    bounds = limits.numbers(limits.levels(default, plan, spec), spec.expires)
+    assert spec.template is not None
     return Recipe(
         user=spec.user, uid=ids[0], gid=ids[1], base=ids[2], home=home, hostname=spec.host_name,
         template=spec.template, world=world, level=default.level, mode=default.root, writable=list(default.writable),
-        connectors=list(default.connectors), shell=spec.shell or default.shell,
-        network=spec.network or default.network, linger=linger_seconds(linger),
+        connectors=list(default.connectors), shell=have["shell"].value, network=have["network"].value,
+        linger=linger_seconds(have["linger"].value), plan=spec.plan or "", stamp=stamp,
+        limits=bounds.limits, hours=bounds.hours, sources=bounds.sources,
         services=list(default.services), path=default.path, sftp=default.sftp, binds=list(default.binds),
-        files={}, tmp_bytes=default.tmp_bytes, disabled=suspension(spec),
+        files={}, tmp_bytes=default.tmp_bytes, disabled="",
     )  # fmt: skip
 
 
@@ -107,9 +124,9 @@ def wanted(
     paths: Paths, template: Template, spec: JailSpec, ids: tuple[int, int, int], home: str, image: str,
     look: Lookup = LIVE,
 ) -> Recipe:  # fmt: skip
-    """The recipe as it should be now; reads the account, its group's name (by ``look``) and resolv.conf(5). A jail file
-    that is empty is left out: the image's placeholder is as empty."""
-    made = recipe(spec, template, ids, home, recipes.world(paths, image))
+    """The recipe as it should be now; reads the plan, the account, its group's name (by ``look``) and resolv.conf(5).
+    spec: settled. A jail file that is empty is left out: the image's placeholder is as empty."""
+    made = recipe(paths, spec, template, ids, home, recipes.world(paths, image))
     account = look.find(spec.user)
     group = look.group_name(ids[1]) or spec.user
     text = _read_text("/etc/resolv.conf") if made.network == "host" or "dns" in made.connectors else ""
@@ -119,19 +136,13 @@ def wanted(
 
 
 def compare(paths: Paths, made: Recipe) -> str:
-    """How what is on the disk stands to what is wanted: "missing", "same" or "differ"."""
+    """How what is on the disk stands to what is wanted: "missing", "same" or "differ". ``disabled`` does not count."""
     try:
         have = recipes.load(paths, made.user)
     except JailkitError as error:
         return "missing" if error.code == "missing.jail" else "differ"
-    same = have == made and files.read(f"{paths.jail(made.user)}/{NOTICE}") == _notice(made)
-    return "same" if same else "differ"
-
-
-def _notice(made: Recipe) -> bytes | None:
-    """Content of :data:`NOTICE`, or None where there is to be none."""
-    text = made.disabled
-    return f"{text.removeprefix(SUSPENDED)}\n".encode() if text.startswith(SUSPENDED) else None
+    # who rewrites a plan's file and changes nothing in it changes no jail: a start makes the recipe anew
+    return "same" if have.but(disabled="", stamp=made.stamp) == made else "differ"
 
 
 def write(paths: Paths, made: Recipe, sync: bool = True) -> None:
@@ -141,7 +152,6 @@ def write(paths: Paths, made: Recipe, sync: bool = True) -> None:
     files.directory(top, 0o755)
     if not os.path.exists(paths.uid_mark(made.uid)):
         files.write(paths.uid_mark(made.uid), b"", 0o644, sync)  # empty, it takes no block
-    write_notice(paths, made, sync)
     if made.mode == "overlay" and _mode(paths, made.user) != "overlay":
         layers.make(paths, made.user, made.base)  # later, where it is missing, something is wrong: a start says so
     recipes.save(paths, made, sync)
@@ -149,14 +159,32 @@ def write(paths: Paths, made: Recipe, sync: bool = True) -> None:
         disk.sync_names(top)
 
 
-def write_notice(paths: Paths, made: Recipe, sync: bool = True) -> None:
-    """What the hook shows to a user whose jail is suspended; the directory is not flushed."""
-    path, data = f"{paths.jail(made.user)}/{NOTICE}", _notice(made)
-    if data is not None:
-        files.write(path, data, 0o644, sync)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+def write_notice(paths: Paths, name: str, message: str | None, sync: bool = True) -> None:
+    """What the hook shows to a user whose jail is suspended; None: it is not, and the hook goes on."""
+    path = f"{paths.jail(name)}/{NOTICE}"
+    if message is not None:
+        files.write(path, f"{message}\n".encode(), 0o644, sync)
+    elif os.path.lexists(path):
+        files.remove(path)
+
+
+def suspended(paths: Paths, name: str) -> str | None:
+    """What the user is told of a suspended jail; None: it is not suspended; "" where recipe and hook disagree."""
+    told, reason = files.read(f"{paths.jail(name)}/{NOTICE}"), disabled(paths, name)
+    if told is None and not reason.startswith(SUSPENDED):
+        return None
+    message = reason.removeprefix(SUSPENDED)
+    return message if reason.startswith(SUSPENDED) and told == f"{message}\n".encode() else ""
+
+
+def suspend(paths: Paths, name: str, message: str | None) -> None:
+    """Let nobody log in and have it said why, or (None) let the user in again. Each is one file of two; either alone
+    refuses."""
+    if message is not None:
+        write_notice(paths, name, message)
+    disable(paths, name, "" if message is None else f"{SUSPENDED}{message}")
+    if message is None:
+        write_notice(paths, name, None)
 
 
 def _mode(paths: Paths, name: str) -> str:
@@ -166,10 +194,10 @@ def _mode(paths: Paths, name: str) -> str:
         return ""
 
 
-def refresh(paths: Paths, row: Row) -> None:
-    """Recipe and files of the jail of ``row`` for the image that is current. Raise ``missing.image``,
-    ``conflict.level``."""
-    spec = JailSpec.model_validate(row.spec)
+def refresh(paths: Paths, config: Config, row: Row) -> None:
+    """Recipe and files of the jail of ``row`` for the image and the plan that are current. Raise ``missing.plan``,
+    ``missing.image``, ``conflict.level``."""
+    spec = settled(paths, config, JailSpec.model_validate(row.spec))
     have = recipes.load(paths, row.name)
     image = recipes.image(paths, have.but(template=spec.template))
     made = wanted(paths, store.template(paths, image), spec, (row.uid, row.gid, row.base), row.home, image)
@@ -192,6 +220,14 @@ def disable(paths: Paths, name: str, reason: str) -> None:
     if made.disabled != reason:
         recipes.save(paths, made.but(disabled=reason))
         disk.sync_names(paths.jail(name))
+
+
+def kept_reason(paths: Paths, name: str, spec: JailSpec) -> str:
+    """What a recipe that is written anew says in ``disabled``: as before; where there is none, what ``spec`` says."""
+    try:
+        return recipes.load(paths, name).disabled
+    except JailkitError:
+        return suspension(spec)
 
 
 def disabled(paths: Paths, name: str) -> str:

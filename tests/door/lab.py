@@ -116,7 +116,7 @@ class Ground:
             shell="/bin/sh",
             sftp="",
             path="/bin",
-            cgroup="",
+            cgroups=(),
             services=("sshd",),
             image="",
             linger=0,

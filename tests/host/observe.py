@@ -137,6 +137,9 @@ def below(init: int) -> list[Seen]:
                 found.append(seen(pid))
             except (FileNotFoundError, ProcessLookupError, KeyError):
                 continue  # it ended while we looked
+            except PermissionError:  # as below /proc for one that ends between a link's lookup and its following
+                if parent_of(pid) is not None:
+                    raise
     return sorted(found, key=lambda process: (process.pid != init, process.pid))
 
 

@@ -29,9 +29,9 @@ class Enable(Operation):
 
     def prepare(self, world: World) -> None:
         made = recipes.load(world.paths, world.name)
-        made = made.but(disabled=resolve.suspension(JailSpec.model_validate(world.row().spec)))
-        resolve.write_notice(world.paths, made, world.sync)
-        recipes.prepare(world.paths, made, world.sync)
+        spec = JailSpec.model_validate(world.row().spec)
+        resolve.write_notice(world.paths, world.name, spec.suspended, world.sync)
+        recipes.prepare(world.paths, made.but(disabled=resolve.suspension(spec)), world.sync)
 
     def apply(self, world: World) -> None:
         recipes.publish(world.paths, world.name)
