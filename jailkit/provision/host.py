@@ -75,6 +75,11 @@ class Host:
         """The state if there is one: a look at a host changes nothing on it."""
         return self.state if self._state is not None or os.path.exists(self.paths.state_db) else None
 
+    @property
+    def known_state(self) -> State | None:
+        """:attr:`state` where there is one: looking makes nothing."""
+        return self._known()
+
     def _opened(self, name: str) -> OpenPlan | None:
         state = self._known()
         return state.open_plan(name) if state else None
@@ -188,8 +193,8 @@ class Host:
         assert settled.template is not None
         template, image = (view.template if view else resolve.template)(self.paths, settled.template)
         row = view.rows.get(spec.user) if view else self.row(spec.user)
-        look = view.look if view else LIVE
-        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look)
+        look, able = (view.look, view.able) if view else (LIVE, None)
+        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look, able)
         if request.change:
             made = plan.plan_change(spec, template.spec, self.config, facts, request.hashed, request.force)
         else:

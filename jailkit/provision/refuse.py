@@ -13,7 +13,8 @@ _NOBODY = (65534, 65535, 2**32 - 2, 2**32 - 1)
 
 
 def always(spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts) -> None:
-    """Raise ``missing.door``, ``conflict.never-touch``, ``missing.shell``, ``invalid.setting``, ``host.limit``."""
+    """Raise ``missing.door``, ``conflict.never-touch``, ``missing.shell``, ``invalid.setting``, ``host.limit``,
+    ``host.quota``."""
     if not facts.door:
         raise JailkitError("missing.door", "the door is not installed", "run ./install again")
     if spec.user in config.never_touch:
@@ -39,6 +40,10 @@ def always(spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts)
             "invalid.setting", f"{idle[0]} means nothing in a jail of template {template.name}: it has files only",
             f"leave {idle[0]} out, or use a template with a shell",
         )  # fmt: skip
+    if facts.quota is not None and facts.quota.refused:
+        raise JailkitError(
+            "host.quota", f"a limit of {spec.user} cannot be held: {facts.quota.refused}", facts.quota.hint
+        )
 
 
 def new(spec: JailSpec, template: TemplateSpec, facts: Facts) -> None:

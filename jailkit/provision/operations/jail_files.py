@@ -53,8 +53,8 @@ def _write(world: World, data: dict[str, Any], reason: str, home: str) -> None:
     if image is None:
         raise JailkitError("missing.image", f"template {spec.template} has no image", "run this command again")
     ids = (row.uid, row.gid, row.base)
-    made, content = resolve.wanted(world.paths, template, spec, ids, home, image, world.look)
+    made = resolve.wanted(world.paths, template, spec, ids, home, image, world.look)
     reason = reason or resolve.kept_reason(world.paths, world.name, spec)
-    resolve.write(world.paths, made.but(disabled=reason), content, world.sync)
+    resolve.write(world.paths, made.but(disabled=reason), world.sync)
     world.point("written")
     world.state.update(world.name, image=image, spec=data, home=home)

@@ -79,8 +79,8 @@ class CloseOld(Operation):
         if image is None:
             return  # it can start again when there is one: its recipe is made anew then
         ids = (row.uid, row.gid, row.base)
-        made, content = resolve.wanted(world.paths, template, spec, ids, self.old_home, image, world.look)
-        resolve.write(world.paths, made.but(disabled=resolve.suspension(spec)), content)
+        made = resolve.wanted(world.paths, template, spec, ids, self.old_home, image, world.look)
+        resolve.write(world.paths, made.but(disabled=resolve.suspension(spec)))
 
 
 @dataclass(frozen=True)
