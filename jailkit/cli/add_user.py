@@ -21,6 +21,7 @@ _EXAMPLES = """
 jailctl add-user alice --key alice.pub
 ssh-add -L | jailctl add-user alice --key -          keys from standard input
 jailctl add-user alice --key a.pub --key b.pub --set network=host --set linger=600
+jailctl add-user alice --key a.pub --plan small --set limits.memory=512M
 jailctl add-user bob --existing --key bob.pub        confine an account that is there
 jailctl add-user alice                               after an edit of /etc/jailctl/jails.d/alice.toml
 """
@@ -34,8 +35,12 @@ jailctl add-user alice                               after an edit of /etc/jailc
 )
 @click.argument("name")
 @click.option(
-    "--template", metavar="NAME", shell_complete=complete_template, help="What the jail is made from.  [default: shell]"
+    "--template",
+    metavar="NAME",
+    shell_complete=complete_template,
+    help="What the jail is made from.  [default: the plan's, else shell]",
 )
+@click.option("--plan", "sold", metavar="NAME", help="The plan whose limits and settings it has.")
 @click.option(
     "--key", "keys", metavar="FILE", multiple=True, help="Public keys that may log in; - is standard input. Repeatable."
 )
@@ -53,30 +58,28 @@ def command(
     settings: Settings,
     name: str,
     template: str | None,
+    sold: str | None,
     keys: tuple[str, ...],
     password_stdin: bool,
     existing: bool,
     pairs: tuple[str, ...],
     dry_run: bool,
 ) -> None:
-    from ..login.verify import PREFIX
     from ..names import user_name
     from ..paths import Paths
     from ..provision.host import Host
     from . import provisioning
 
     name = user_name(name)
-    if name.startswith(PREFIX):
-        raise JailkitError(
-            "invalid.user-name", f"names that begin with {PREFIX} are setup's own", "choose another name"
-        )
+    provisioning.require_own_name(name)
     paths = Paths(settings.root)
     lines, password = _read(keys, password_stdin)
     host = Host(paths)
     try:
         spec = _spec(
-            paths, host.config.template, name, pairs, template=template, existing=existing or None, keys=lines or None
-        )
+            paths, host.config.template, name, pairs, template=template, plan=sold, existing=existing or None,
+            keys=lines or None,
+        )  # fmt: skip
         plan = host.plan_add(spec, (), password)
         if plan.kind == "add" and not dry_run:
             _require_gates(paths, spec, password)
@@ -144,7 +147,8 @@ def _spec(paths: Paths, default_template: str, name: str, pairs: tuple[str, ...]
     except JailkitError as error:
         if error.code != "missing.spec":
             raise
-        if "template" not in asked and "template" not in settings(pairs):
+        # a plan may name another template some day, and its jails follow; the host's default is for new jails
+        if not {"template", "plan"} & (set(asked) | set(settings(pairs))):
             asked["template"] = default_template
         return jail_spec(name, pairs, **asked)
     jail_spec(name, pairs, **asked)  # all that is wrong with the command line, before it is laid over the file

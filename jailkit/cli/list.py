@@ -19,9 +19,9 @@ _COLUMNS = ("name", "state", "sessions", "uid", "template", "image", "network", 
 
 
 @verb(
-    "All jails, one line each. State: running; dormant (it starts at the next login); suspended; disabled; adding or removing "
-    "(begun and not ended: run add-user or remove-user again); broken (jailctl show NAME says why). Image: what it "
-    "runs in or would start from; old: it runs in an older one until it stops.",
+    "All jails, one line each. State: running; dormant (it starts at the next login); suspended; disabled; adding or "
+    "removing (begun and not ended: run add-user or remove-user again); broken (jailctl show NAME says why). Image: "
+    "what it runs in or would start from; old: it runs in an older one until it stops.",
     _EXAMPLES,
 )
 def command(settings: Settings) -> None:

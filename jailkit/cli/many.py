@@ -61,13 +61,15 @@ def chosen(settings: Settings, words: Sequence[str], plan: str | None, template:
     """The names. Raise what select.names raises."""
     from ..paths import Paths
     from ..provision.host import Host
+    from ..provision.made_from import reference
     from ..provision.select import Choice, names
 
     paths = Paths(settings.root)
     host = Host(paths)
     try:
         state = host.state if os.path.exists(paths.state_db) else None  # a look makes no database
-        return names(state, Choice(tuple(words), plan, template, every))
+        of = reference(paths, host.config.template)
+        return names(state, Choice(tuple(words), plan, template, every), of)
     finally:
         host.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -66,7 +66,7 @@ def command(
     names = many.chosen(settings, [word for word in words if "=" not in word], plan, template, every)
 
     def work(host: Host, name: str, step: many.Step) -> many.Entry:
-        spec = words_of.changed(host.declared(name), _defaults(host, values))
+        spec = words_of.changed(host.declared(name), values)
         spec = spec.model_copy(update={"keys": _keys(spec, added, remove)})
         return provisioning.carried_out(host, host.plan(spec, force=force), dry_run, step)
 
@@ -74,11 +74,6 @@ def command(
         provisioning.show_entry(settings, entry, len(names) > 1, "changed")
 
     return many.each(settings, names, work, show, "changing", jobs)
-
-
-def _defaults(host: Host, values: dict[str, Any]) -> dict[str, Any]:
-    """With this host's own default where the template is to be the default one."""
-    return {**values, "template": host.config.template} if values.get("template", "") is None else values
 
 
 def _keys(spec: JailSpec, added: Sequence[str], removed: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """
 jailctl show alice
 jailctl show alice --json | jq .sessions
+jailctl show alice --resolved      each setting and limit, and what says so: template, plan or jail
 """
 
 
@@ -27,7 +28,8 @@ jailctl show alice --json | jq .sessions
     "One jail: what its spec says it should be, and what is true of it now: state, process, sessions, keys.", _EXAMPLES
 )
 @click.argument("name", shell_complete=complete_jail)
-def command(settings: Settings, name: str) -> None:
+@click.option("--resolved", is_flag=True, help="Show each setting and limit as it holds, and where it comes from.")
+def command(settings: Settings, name: str, resolved: bool) -> None:
     from ..names import user_name
     from ..paths import Paths
     from ..provision.host import Host
@@ -40,14 +42,31 @@ def command(settings: Settings, name: str) -> None:
     host = Host(paths)
     try:
         jail = host.show(name)
+        rows = host.resolved(name) if resolved else {}
     finally:
         host.close()
+    if resolved:
+        _resolved(settings, name, rows)
+        return
     facts = _facts(paths, jail)
     facts["login"] = provisioning.ssh_line(name, jail.level)
     if settings.json:
         emit({"jail": jail.data(), **facts})
     elif not settings.quiet:
         _print(settings, jail, facts)
+
+
+def _resolved(settings: Settings, name: str, rows: dict[str, dict[str, Any]]) -> None:
+    if settings.json:
+        emit({"name": name, "resolved": rows})
+        return
+    table(("setting", "value", "from"), [(key, _value(row["value"]), row["from"]) for key, row in rows.items()])
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "no limit"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _facts(paths: Paths, jail: JailInfo) -> dict[str, Any]:

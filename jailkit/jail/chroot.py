@@ -17,7 +17,7 @@ import stat
 from ..errors import JailkitError
 from ..kernel.beneath import Tree, require_root_owned_chain
 from ..paths import Paths
-from . import runtime, slices
+from . import limits, runtime, slices
 from .recipe import Recipe
 from .record import FLAG_CHROOT, FOREVER, Record
 
@@ -36,11 +36,13 @@ def start(paths: Paths, recipe: Recipe) -> Record:
         raise JailkitError(
             "io.home", f"cannot write into {etc}: {error.strerror}", f"ls -ld {etc}; df -h {etc}"
         ) from None
+    place = slices.place(recipe.uid, limits.amounts(paths, recipe))
     record = Record(
         user=recipe.user, uid=recipe.uid, gid=recipe.gid, pid=0, start=0, userns=0, home=recipe.home,
-        shell=recipe.shell, sftp=recipe.sftp, path=recipe.path, cgroup=slices.place(recipe.uid),
+        shell=recipe.shell, sftp=recipe.sftp, path=recipe.path, cgroups=place.procs, events=place.events,
         services=tuple(recipe.services), image=recipe.image,
         linger=FOREVER if recipe.linger is None else recipe.linger, flags=FLAG_CHROOT, filter=b"",
+        **limits.of_logins(recipe),
     )  # fmt: skip
     runtime.publish(paths, record)
     return record
@@ -84,13 +86,10 @@ def _require(path: str, uid: int, gid: int, mode: int) -> os.stat_result:
 
 def _place(paths: Paths, recipe: Recipe) -> None:
     """The jail's own files, where they differ. The directory is root's, so nobody else writes in it meanwhile."""
-    source = f"{paths.jail(recipe.user)}/etc"
-    require_root_owned_chain(source)
+    require_root_owned_chain(paths.jail(recipe.user))
     with Tree(recipe.home) as tree:
         tree.mkdir("etc", 0o755, 0, 0)
-        for name in recipe.files:
-            with open(f"{source}/{name}", "rb") as file:
-                data = file.read()
+        for name, data in recipe.files.items():
             try:
                 same = tree.read_file(f"etc/{name}") == data
             except (OSError, JailkitError):  # it is missing, or something else than a file

@@ -46,7 +46,7 @@ class Held:
         if slices.systemd():
             path = f"/sys/fs/cgroup/user.slice/user-{uid}.slice"
         else:
-            path = slices.group(uid)
+            path = _group(uid)
         if path and os.path.exists(f"{path}/cgroup.freeze"):
             done = freezer.freeze_v2(path, _SECONDS)
         else:
@@ -60,15 +60,20 @@ class Held:
 
 def thaw(uid: int) -> None:
     """Whatever of the jail is frozen runs on."""
-    for path in (f"/sys/fs/cgroup/user.slice/user-{uid}.slice" if slices.systemd() else slices.group(uid),):
+    for path in (f"/sys/fs/cgroup/user.slice/user-{uid}.slice" if slices.systemd() else _group(uid),):
         if path:
             freezer.thaw_v2(path)
     freezer.thaw_v1(str(uid))
 
 
+def _group(uid: int) -> str:
+    """Of the jail's own groups that by which its processes are counted, or ""."""
+    return next(iter(slices.groups(uid)), "")
+
+
 def _pids(uid: int) -> list[int]:
     """Her processes: those of her control group, where there is one."""
-    group = slices.group(uid)
+    group = _group(uid)
     found = cgroup.members(group) if group else list(proc.of_uid(uid))
     host = proc.namespace(os.getpid(), "pid")
     return [pid for pid in found if proc.has_uid(pid, uid) and (group or _ours(pid, uid, host))]

@@ -12,12 +12,22 @@ from __future__ import annotations
 import os
 import struct
 
-MAGIC = b"JAILREC2"
+TYPE_CHECKING = False  # typing's own constant costs an import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+MAGIC = b"JAILREC3"
 SESSION_MAGIC = b"JAILSES1"
 MAX_FILTER = 512
 """Instructions of a seccomp program (``struct sock_filter``, 8 bytes each)."""
 
-_HEAD = struct.Struct("=8sIIIIiIQQ40s256s128s128s256s256s256s72sII")
+MAX_HOURS = 96
+MAX_SOURCES = 16
+
+_HEAD = struct.Struct("=8sIIIIiIQQ40s256s128s128s256s384s256s256s72sIIIIQII384s288sII")
+_HOURS = struct.Struct("=HH")
+_SOURCE = struct.Struct("=BB16s")
 _SESSION = struct.Struct("=8siIQQ40s40s256s64s512s")
 
 FLAG_HOST_NETWORK = 1
@@ -33,9 +43,12 @@ class Record:
     pid: of the keeper, in the host's pid namespace; start: its start time in clock ticks since boot
     (proc(5), stat field 22); userns: inode of its user namespace. The three together identify it: a reused
     pid never matches. linger: seconds the jail outlives its last session, or :data:`FOREVER`.
-    cgroup: a ``cgroup.procs`` file that takes a session's process, or empty. services: PAM services that may open
-    a session. filter: seccomp program, ``struct sock_filter`` instructions, 8 bytes each. With FLAG_CHROOT there is no
-    keeper and no filter: pid, start and userns are 0.
+    cgroups: the ``cgroup.procs`` files that take a session's process. events: files that count how often a limit of the
+    jail was hit. services: PAM services that may open a session. open_files, sessions, idle, session: limits of
+    spec/limits.py, 0 for none; expires: seconds since the epoch, or 0; hours: minutes since Monday 0:00, [begin, end[,
+    none for always; sources: (address, prefix) of the networks that logins come from, 4 or 16 bytes. filter: seccomp
+    program, ``struct sock_filter`` instructions, 8 bytes each. With FLAG_CHROOT there is no keeper and no filter: pid,
+    start and userns are 0.
     """
 
     def __init__(
@@ -51,18 +64,28 @@ class Record:
         shell: str,
         sftp: str,
         path: str,
-        cgroup: str,
+        cgroups: tuple[str, ...],
         services: tuple[str, ...],
         image: str,
         linger: int,
         flags: int,
         filter: bytes,
+        events: tuple[str, ...] = (),
+        open_files: int = 0,
+        sessions: int = 0,
+        idle: int = 0,
+        session: int = 0,
+        expires: int = 0,
+        hours: tuple[tuple[int, int], ...] = (),
+        sources: tuple[tuple[bytes, int], ...] = (),
     ) -> None:
         self.user, self.uid, self.gid = user, uid, gid
         self.pid, self.start, self.userns = pid, start, userns
         self.home, self.shell, self.sftp, self.path = home, shell, sftp, path
-        self.cgroup, self.services, self.image = cgroup, services, image
+        self.cgroups, self.events, self.services, self.image = cgroups, events, services, image
         self.linger, self.flags, self.filter = linger, flags, filter
+        self.open_files, self.sessions, self.idle, self.session = open_files, sessions, idle, session
+        self.expires, self.hours, self.sources = expires, hours, sources
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Record) and vars(self) == vars(other)
@@ -88,9 +111,19 @@ class Record:
                 _text(self.shell, 128),
                 _text(self.sftp, 128),
                 _text(self.path, 256),
-                _text(self.cgroup, 256),
+                _text("\0".join(self.cgroups), 383),
+                _text("\0".join(self.events), 255),
                 _text("\0".join(self.services), 255),
                 _text(self.image, 72),
+                self.open_files,
+                self.sessions,
+                self.idle,
+                self.session,
+                self.expires,
+                len(self.hours),
+                len(self.sources),
+                _many(_HOURS, MAX_HOURS, self.hours),
+                _many(_SOURCE, MAX_SOURCES, [(len(address), prefix, address) for address, prefix in self.sources]),
                 count,
                 0,
             )
@@ -103,13 +136,18 @@ class Record:
         if len(data) < _HEAD.size:
             raise ValueError("short record")
         (magic, size, flags, uid, gid, pid, linger, start, userns,
-         user, home, shell, sftp, path, cgroup, services, image, count, _) = _HEAD.unpack_from(data)  # fmt: skip
+         user, home, shell, sftp, path, cgroups, events, services, image, open_files, sessions, idle, session, expires,
+         hours, sources, hour_bytes, source_bytes, count, _) = _HEAD.unpack_from(data)  # fmt: skip
         if magic != MAGIC or size != len(data) or size != _HEAD.size + 8 * count:
             raise ValueError("not an entry record of this version")
         return cls(
             user=_str(user), uid=uid, gid=gid, pid=pid, start=start, userns=userns, home=_str(home), shell=_str(shell),
-            sftp=_str(sftp), path=_str(path), cgroup=_str(cgroup), image=_str(image), linger=linger, flags=flags,
-            services=tuple(s.decode() for s in services.split(b"\0") if s), filter=data[_HEAD.size :],
+            sftp=_str(sftp), path=_str(path), cgroups=_list(cgroups), events=_list(events), image=_str(image),
+            linger=linger, flags=flags, services=_list(services), filter=data[_HEAD.size :], open_files=open_files,
+            sessions=sessions, idle=idle, session=session, expires=expires,
+            hours=tuple(_HOURS.iter_unpack(hour_bytes))[:hours],
+            sources=tuple((address[:length], prefix) for length, prefix, address in
+                          list(_SOURCE.iter_unpack(source_bytes))[:sources]),
         )  # fmt: skip
 
 
@@ -172,6 +210,16 @@ def _text(value: str, size: int) -> bytes:
     if len(data) >= size:  # the last byte stays 0: the C side relies on it
         raise ValueError(f"{value[:20]!r}... is longer than {size - 1} bytes")
     return data
+
+
+def _list(data: bytes) -> tuple[str, ...]:
+    return tuple(item.decode(errors="replace") for item in data.split(b"\0") if item)
+
+
+def _many(form: struct.Struct, room: int, items: Sequence[tuple[Any, ...]]) -> bytes:
+    if len(items) > room:
+        raise ValueError(f"{len(items)} of what {room} fit of")
+    return b"".join(form.pack(*item) for item in items)
 
 
 def _str(data: bytes) -> str:

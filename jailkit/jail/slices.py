@@ -1,6 +1,7 @@
-"""Where a jail's keeper lives in the host's control groups.
+"""Where a jail's keeper and sessions live in the host's control groups, and how its limits are held there.
 
-With systemd it is a scope in the user's own slice, made by systemd, which owns the tree; else a group of our own."""
+With systemd the keeper is a scope in the user's own slice, as the sessions are, and the slice has the limits: systemd
+owns the tree, and is asked over its bus (org.freedesktop.systemd1(5)). Else groups of our own."""
 
 from __future__ import annotations
 
@@ -9,10 +10,23 @@ import time
 
 from ..errors import JailkitError
 from ..kernel import cgroup, proc
+from ..kernel.cgroup import Amounts
 
 _BUSCTL = "/usr/bin/busctl"
 _SECONDS = 5
 _STOP_SECONDS = 5
+_INFINITY = str(2**64 - 1)
+_SLICES = "/sys/fs/cgroup/user.slice"
+_SET = "/run/systemd/system.control"
+"""Where systemd keeps properties that were set until the next boot."""
+
+
+class Place:
+    """procs: the ``cgroup.procs`` files that take sessions, none where systemd's PAM module does that (or nobody can).
+    events: files that count how often a limit was hit."""
+
+    def __init__(self, procs: tuple[str, ...] = (), events: tuple[str, ...] = ()) -> None:
+        self.procs, self.events = procs, events
 
 
 def systemd() -> bool:
@@ -20,70 +34,128 @@ def systemd() -> bool:
     return os.path.isdir("/run/systemd/system")
 
 
-def adopt(uid: int, pid: int) -> str:
-    """Put the keeper ``pid`` into its place. Return the ``cgroup.procs`` file that takes sessions, or "" where
-    systemd's PAM module does that (or nobody can). Raise ``host.systemd``."""
+def adopt(uid: int, pid: int, amounts: Amounts) -> Place:
+    """Put the keeper ``pid`` into its place, under its limits. Raise ``host.systemd``, ``host.limit``."""
+    found = place(uid, amounts)
     if systemd():
         _scope(f"jailctl-{uid}.scope", f"user-{uid}.slice", f"jail of user {uid}", pid)
-        return ""
-    procs = place(uid)
-    if procs:
+    for procs in found.procs:
         cgroup.add(os.path.dirname(procs), pid)
-    return procs
+    return found
 
 
-def place(uid: int) -> str:
-    """The ``cgroup.procs`` file that takes sessions of a jail without a keeper, or "" (see :func:`adopt`)."""
-    made = "" if systemd() else cgroup.make(str(uid))
-    return f"{made}/cgroup.procs" if made else ""
+def place(uid: int, amounts: Amounts) -> Place:
+    """Make the place of a jail and have it hold ``amounts``; see :func:`adopt`. Raise as that."""
+    found, problems = limit(uid, amounts)
+    if problems:
+        from .runtime import complain
+
+        complain(f"code=limit.busy uid {uid}: {'; '.join(problems)}")
+    return found
+
+
+def limit(uid: int, amounts: Amounts) -> tuple[Place, list[str]]:
+    """Write ``amounts``, also where processes are under other ones. Return the place and sentences of what does not
+    hold yet. Raise ``host.systemd``, ``host.limit``."""
+    try:
+        if systemd():
+            _properties(uid, amounts)
+            wanted = (("pids.events", amounts.processes), ("memory.events", amounts.memory))
+            events = [f"{_SLICES}/user-{uid}.slice/{file}" for file, value in wanted if value is not None]
+            return Place((), tuple(events)), []
+        groups = cgroup.make(str(uid), amounts)
+        problems = cgroup.limit(str(uid), amounts) if groups else []
+        procs = [f"{group}/cgroup.procs" for group in groups]
+        return Place(tuple(procs), tuple(cgroup.events(str(uid), amounts) if groups else ())), problems
+    except OSError as error:
+        raise JailkitError(
+            "host.limit", f"this host does not hold a limit of uid {uid}: {error}", "jailctl doctor --only cgroup"
+        ) from None
 
 
 def place_service(name: str, pid: int) -> None:
     """Put a process of ours that serves the whole host into a place of its own. Raise ``host.systemd``, OSError."""
     if systemd():
         _scope(f"jailctl-{name}-{pid}.scope", "system.slice", f"jailctl {name}", pid)
-    elif group := cgroup.make(name):
+    for group in [] if systemd() else cgroup.make(name):
         cgroup.add(group, pid)
 
 
-def group(uid: int) -> str:
-    """Directory of the jail's own control group, or "" on a systemd host (the scope ends by itself)."""
-    base = cgroup.base()
-    return "" if systemd() or not base else f"{base}/{uid}"
+def groups(uid: int) -> list[str]:
+    """Directories of the jail's own control groups; none on a systemd host (the scope ends by itself)."""
+    return [] if systemd() else cgroup.directories(str(uid))
+
+
+def forget(uid: int) -> None:
+    """Lift what systemd holds for a user whose jail has ended. A host without it has no group any more."""
+    if systemd() and os.path.isdir(f"{_SET}/user-{uid}.slice.d"):
+        _properties(uid, Amounts())
 
 
 def evict(uid: int) -> None:
     """End what an earlier jail of ``uid`` left in its place: a keeper whose record was lost or damaged. Only the user's
     own processes: the group also holds sshd's, which may be the very login that we are starting for."""
-    path = f"/sys/fs/cgroup/user.slice/user-{uid}.slice/jailctl-{uid}.scope" if systemd() else group(uid)
+    places = [f"{_SLICES}/user-{uid}.slice/jailctl-{uid}.scope"] if systemd() else groups(uid)[:1]
     for _ in range(500):
-        left = [pid for pid in cgroup.members(path) if proc.has_uid(pid, uid)] if path else []
+        left = [(path, pid) for path in places for pid in cgroup.members(path) if proc.has_uid(pid, uid)]
         if not left:
             return
-        for pid in left:
-            fd = proc.kill(pid, lambda pid: pid in cgroup.members(path) and proc.has_uid(pid, uid))
+        for path, pid in left:
+            fd = proc.kill(pid, lambda pid, path=path: pid in cgroup.members(path) and proc.has_uid(pid, uid))  # type: ignore[misc]
             if fd is not None:
                 proc.wait(fd, 1.0)
                 os.close(fd)
     raise JailkitError("busy.processes", f"processes of an earlier jail of uid {uid} do not end", f"ps -fu {uid}")
 
 
-def _scope(unit: str, within: str, description: str, pid: int) -> None:
-    # StartTransientUnit(name, mode, properties, auxiliary): org.freedesktop.systemd1(5); CollectMode so that a scope
-    # of the same name that failed does not stand in the way. The keeper gets no SIGTERM (pid_namespaces(7): pid 1 has
-    # no handler for it), so a shutdown would wait 90 s for it; ending it at once would take her processes' time to end
+def _properties(uid: int, amounts: Amounts) -> None:
+    """Until the next boot, as each start says them anew. Set before the slice has a process in it, so from the
+    first."""
+    unit = f"user-{uid}.slice"
+    if not amounts.controllers() and not os.path.isdir(f"{_SET}/{unit}.d"):
+        return  # no limits, and none before
+    rows: list[str] = []
+    for name, value in (("MemoryMax", amounts.memory), ("MemorySwapMax", amounts.swap), ("TasksMax", amounts.processes),
+                        ("CPUQuotaPerSecUSec", amounts.cpu), ("CPUWeight", amounts.weight)):  # fmt: skip
+        rows += [name, "t", _INFINITY if value is None else str(value)]
+    for name, value in (("IOReadBandwidthMax", amounts.read), ("IOWriteBandwidthMax", amounts.write),
+                        ("IOReadIOPSMax", amounts.read_ops), ("IOWriteIOPSMax", amounts.write_ops)):  # fmt: skip
+        items = [] if value is None else [(f"/dev/block/{device}", str(value)) for device in amounts.devices]
+        # an empty list takes back what was set before; each of the others adds to it
+        rows += [name, "a(st)", "0"]
+        if items:
+            rows += [name, "a(st)", str(len(items)), *(word for item in items for word in item)]
+    count = rows.count("t") + rows.count("a(st)")
+    status = _busctl("SetUnitProperties", "sba(sv)", unit, "true", str(count), *rows)
+    if status != 0:
+        raise JailkitError(
+            "host.systemd", f"systemd did not take the limits of {unit}: busctl ended with {status}",
+            "journalctl -b -u systemd-logind; jailctl doctor --only cgroup",
+        )  # fmt: skip
+
+
+def _busctl(method: str, signature: str, *words: str) -> int:
     command = [
         _BUSCTL, "call", "--quiet", "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-        "org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "replace",
-        "5", "PIDs", "au", "1", str(pid), "Slice", "s", within, "Description", "s", description,
+        "org.freedesktop.systemd1.Manager", method, signature, *words,
+    ]  # fmt: skip
+    child = os.posix_spawn(_BUSCTL, command, {"PATH": "/usr/bin:/bin", "LC_ALL": "C"})
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _scope(unit: str, within: str, description: str, pid: int) -> None:
+    # StartTransientUnit(name, mode, properties, auxiliary): CollectMode so that a scope of the same name that failed
+    # does not stand in the way. The keeper gets no SIGTERM (pid_namespaces(7): pid 1 has no handler for it), so a
+    # shutdown would wait 90 s for it; ending it at once would take her processes' time to end
+    words = [
+        unit, "replace", "5", "PIDs", "au", "1", str(pid), "Slice", "s", within, "Description", "s", description,
         "CollectMode", "s", "inactive-or-failed", "TimeoutStopUSec", "t", str(_STOP_SECONDS * 1000000), "0",
     ]  # fmt: skip
     end = time.monotonic() + _SECONDS
     status = None
     while time.monotonic() < end:
         if status != 0:  # until it is taken: the scope of the jail before may be about to be collected ("unit exists")
-            child = os.posix_spawn(_BUSCTL, command, {"PATH": "/usr/bin:/bin", "LC_ALL": "C"})
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            status = _busctl("StartTransientUnit", "ssa(sv)a(sa(sv))", *words)
         # the call only queues a job: pid 1 of the jail must not be born before it is done
         if status == 0 and proc.cgroup(pid).endswith(f"/{unit}"):
             return

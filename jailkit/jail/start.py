@@ -24,7 +24,7 @@ from ..errors import JailkitError
 from ..kernel import caps, mount, namespaces, proc, seccomp
 from ..kernel.libc import put
 from ..paths import Paths
-from . import chroot, connect, images, runtime, slices, stage
+from . import chroot, connect, images, limits, runtime, slices, stage
 from . import recipe as recipes
 from .recipe import RANGE, Recipe
 from .record import FLAG_HOST_NETWORK, FOREVER, Record
@@ -34,7 +34,7 @@ def start(paths: Paths, name: str, forever: bool = False) -> Record:
     """Start the jail of ``name`` unless it runs; return its record.
 
     forever: it outlives its last session (``jailctl start``). Raise ``missing.jail``, ``missing.image``,
-    ``missing.home``, ``jail.disabled``, ``jail.start``, ``unsafe.*``."""
+    ``missing.home``, ``missing.plan``, ``jail.disabled``, ``jail.start``, ``host.limit``, ``unsafe.*``."""
     for _ in range(3):  # an update may come between a look at the image and the jail's lock
         recipe = recipes.load(paths, name)
         runtime.prepare(paths, recipe.uid, recipe.gid, recipe.user)
@@ -49,7 +49,7 @@ def start(paths: Paths, name: str, forever: bool = False) -> Record:
             runtime.clear(paths, recipe.uid, recipe.user)
             runtime.prepare(paths, recipe.uid, recipe.gid, recipe.user)
             with images.Held(paths, recipe) as digest:
-                if recipes.world(paths, digest) == recipe.world:
+                if recipes.current(paths, recipe, digest):
                     begin = chroot.start if recipe.level == "chroot" else _start
                     return begin(paths, recipe.but(image=digest, linger=None if forever else recipe.linger))
         images.refresh(paths, name)
@@ -79,17 +79,17 @@ def _start(paths: Paths, recipe: Recipe) -> Record:
         os.close(fd)
     try:
         answer = _read(result, line=True)
-        procs = ""
+        place = slices.Place()
         if answer.startswith(b"inner "):
             # moving a process between control groups makes the kernel wait for a grace period, some 10 ms: meanwhile
             # the builder stages the root, and pid 1 is born in its group
             try:
-                procs = slices.adopt(recipe.uid, int(answer[6:]))
+                place = slices.adopt(recipe.uid, int(answer[6:]), limits.amounts(paths, recipe))
                 os.write(adopted_in, b"a")
             except (BrokenPipeError, ProcessLookupError):
                 pass  # the builder failed and has ended it: its answer says why
             answer = _read(result)
-        record = _record(recipe, _answer(recipe, answer), procs)
+        record = _record(recipe, _answer(recipe, answer), place)
         try:
             runtime.publish(paths, record)
         except JailkitError:
@@ -119,16 +119,17 @@ def _answer(recipe: Recipe, answer: bytes) -> int:
     return int(lines[0][4:])
 
 
-def _record(recipe: Recipe, pid: int, procs: str) -> Record:
+def _record(recipe: Recipe, pid: int, place: slices.Place) -> Record:
     start_time, userns = proc.start_time(pid), proc.namespace(pid, "user")
     if start_time is None or userns is None:
         raise JailkitError("jail.start", f"the keeper of {recipe.user} ended at once", "jailctl doctor")
     host_network = recipe.network == "host"
     return Record(
         user=recipe.user, uid=recipe.uid, gid=recipe.gid, pid=pid, start=start_time, userns=userns, home=recipe.home,
-        shell=recipe.shell, sftp=recipe.sftp, path=recipe.path, cgroup=procs, services=tuple(recipe.services),
-        image=recipe.image, linger=FOREVER if recipe.linger is None else recipe.linger,
-        flags=FLAG_HOST_NETWORK if host_network else 0, filter=_filter(recipe),
+        shell=recipe.shell, sftp=recipe.sftp, path=recipe.path, cgroups=place.procs, events=place.events,
+        services=tuple(recipe.services), image=recipe.image,
+        linger=FOREVER if recipe.linger is None else recipe.linger,
+        flags=FLAG_HOST_NETWORK if host_network else 0, filter=_filter(recipe), **limits.of_logins(recipe),
     )  # fmt: skip
 
 

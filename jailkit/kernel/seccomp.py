@@ -63,6 +63,9 @@ _REQUESTS = (
     0x5412,  # TIOCSTI: pushes characters into a terminal's input (CVE-2017-5226)
     0x541C,  # TIOCLINUX: the same by way of the console's selection
     0x5423,  # TIOCSETD: loads the module of a line discipline, for anybody (CVE-2017-2636, CVE-2023-6546)
+    # btrfs lets anybody make subvolumes and snapshots, which are outside the quota of the one around them, and the
+    # owner of one make it read-only, so that root cannot remove it: SUBVOL_CREATE, SNAP_CREATE, their v2, _SETFLAGS
+    0x5000940E, 0x50009401, 0x50009418, 0x50009417, 0x4008941A,
 )
 
 # what a program needs that reads one stream and writes another: memory, the streams, time, its end (x86_64, aarch64)

@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import JailkitError
 from ..paths import Paths
 from ..spec.config import Config
-from .operations import Operation, from_data
+from .operations import Operation, RenameRow, from_data
 from .state import OpenPlan, State
 from .world import World
 
@@ -59,7 +59,10 @@ class Applier:
     def begin(self, kind: str, operations: Sequence[Operation]) -> None:
         """Write the plan down and carry it out. Raise what an operation raised, after undoing what was done."""
         with told():
-            self._state.begin(self._name, kind, [operation.data() for operation in operations], int(time.time()))
+            with self._state.together():
+                self._state.begin(self._name, kind, [operation.data() for operation in operations], int(time.time()))
+                if isinstance(operations[0], RenameRow):  # there is no moment when the plan is one of no jail
+                    operations[0].apply(self._world)
             self.resume()
 
     def resume(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..paths import Paths
 from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
-from . import batch, files, inspect, keys, layout, passwords, plan, refuse, resolve, suspension
+from . import batch, files, inspect, keys, layout, limits, passwords, plan, refuse, rename, resolve, suspension
 from .apply import Applier, Boundary, Progress, past_return
 from .backup import target
 from .batch import Progress as BatchProgress
@@ -73,6 +74,11 @@ class Host:
     def _known(self) -> State | None:
         """The state if there is one: a look at a host changes nothing on it."""
         return self.state if self._state is not None or os.path.exists(self.paths.state_db) else None
+
+    @property
+    def known_state(self) -> State | None:
+        """:attr:`state` where there is one: looking makes nothing."""
+        return self._known()
 
     def _opened(self, name: str) -> OpenPlan | None:
         state = self._known()
@@ -132,6 +138,11 @@ class Host:
         hashed = passwords.hash_password(password) if password is not None else None
         return self._plan(_Add(_with_keys(spec, keys), password, hashed, True, force))
 
+    def plan_rename(self, old: str, new: str, force: bool = False) -> Plan:
+        """How the jail of ``old`` becomes that of ``new``: account, group, home, spec, keys; uid and range stay. Reads
+        only. force: end its sessions. An empty plan: ``new`` was ``old`` once. Raise as rename.plan."""
+        return self.asked(new, rename.Rename(user_name(old), user_name(new), force))
+
     def asked(self, name: str, request: Request) -> Plan:
         """How what ``request`` asks of the jail of ``name`` is done; reads only. Raise what it raises."""
         opened = self._opened(user_name(name))
@@ -170,22 +181,25 @@ class Host:
         try:
             return self._judged_whole(request, view)
         except JailkitError as error:
-            made = suspension.plan(self.paths, self.row(request.spec.user), request.spec, error)
+            row = view.rows.get(request.spec.user) if view else self.row(request.spec.user)
+            made = suspension.plan(self.paths, row, request.spec, error)
             if made is None or not request.change:
                 raise
-        return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
+        return _asked(made, request)
 
     def _judged_whole(self, request: _Add, view: View | None = None) -> Plan:
         spec = request.spec
-        template, image = (view.template if view else resolve.template)(self.paths, spec.template)
+        settled = resolve.settled(self.paths, self.config, spec)
+        assert settled.template is not None
+        template, image = (view.template if view else resolve.template)(self.paths, settled.template)
         row = view.rows.get(spec.user) if view else self.row(spec.user)
-        look = view.look if view else LIVE
-        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look)
+        look, able = (view.look, view.able) if view else (LIVE, None)
+        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look, able)
         if request.change:
             made = plan.plan_change(spec, template.spec, self.config, facts, request.hashed, request.force)
         else:
             made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
-        return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
+        return _asked(made, request)
 
     @staticmethod
     def _judged_before(opened: OpenPlan, request: _Add | _Remove | Request | None) -> None:
@@ -201,7 +215,7 @@ class Host:
         all)."""
         if opened.kind == "backup" or opened.direction == "back" or not isinstance(request, _Remove):
             return opened.kind == "backup" or opened.direction == "back"
-        if past_return(self.paths, opened):
+        if past_return(self.paths, opened) or opened.kind == "rename":
             return False
         if opened.kind != "remove":
             return True
@@ -214,7 +228,7 @@ class Host:
         made = plan.plan_remove(name, facts, request.keep_home, request.archive, request.whole)
         if request.archive is not None:
             target.check(request.archive)
-        return Plan(made.name, made.kind, made.operations, made.warnings, request=request)
+        return _asked(made, request)
 
     # -- doing
 
@@ -226,7 +240,9 @@ class Host:
         ``conflict.plan-aged``. Raise ``busy.locked``, ``io.*``, ``interrupted.*`` and what operations raise."""
         if plan.request is None:
             raise JailkitError("internal.plan", "this plan was not made by a Host")
-        with locked(self.paths, plan.name):
+        with ExitStack() as locks:
+            for name in sorted({plan.name, *getattr(plan.request, "others", ())}):
+                locks.enter_context(locked(self.paths, name))
             applier = Applier(self.paths, self.config, self.state, plan.name, progress, boundary)
             fresh = self._aged(plan, applier)
             if fresh.operations:
@@ -263,7 +279,7 @@ class Host:
 
     def add_many(
         self, requests: Iterable[tuple[JailSpec, str | None]], jobs: int = 2, progress: BatchProgress | None = None,
-        stop: Stop | None = None, force: bool = False,
+        stop: Stop | None = None, force: bool = False, boundary: Boundary | None = None,
     ) -> Iterator[Result]:  # fmt: skip
         """Bring this host to many specs (each with a password, or None), as :meth:`plan` and :meth:`apply` would one by
         one, some hundreds at a time; see batch.py. requests: read as they are needed. jobs: how many things are
@@ -271,15 +287,17 @@ class Host:
 
         A jail that fails stops no other: its result holds the error. Raise ``denied.root``, ``io.state``."""
         tasks = (self._add_task(spec, password, force) for spec, password in requests)
-        return batch.Batch(self.paths, self.config, self.state, jobs, progress, stop).run(tasks, batch.length(requests))
+        many = batch.Batch(self.paths, self.config, self.state, jobs, progress, stop, boundary)
+        return many.run(tasks, batch.length(requests))
 
     def remove_many(
         self, names: Iterable[str], keep_home: bool = False, archive: Callable[[str], str] | None = None, jobs: int = 2,
-        progress: BatchProgress | None = None, stop: Stop | None = None,
+        progress: BatchProgress | None = None, stop: Stop | None = None, boundary: Boundary | None = None,
     ) -> Iterator[Result]:  # fmt: skip
         """Remove many jails; see :meth:`add_many` and :meth:`plan_remove`. archive: the file for the home of a name."""
         tasks = (self._remove_task(name, keep_home, archive(name) if archive else None) for name in names)
-        return batch.Batch(self.paths, self.config, self.state, jobs, progress, stop).run(tasks, batch.length(names))
+        many = batch.Batch(self.paths, self.config, self.state, jobs, progress, stop, boundary)
+        return many.run(tasks, batch.length(names))
 
     def _add_task(self, spec: JailSpec, password: str | None, force: bool) -> Task:
         hashed: list[str] = []
@@ -319,7 +337,7 @@ class Host:
                 raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
             if self.state.open_plan(name) is not None:
                 raise JailkitError("busy.plan", f"a change of {name} is not ended", f"jailctl add-user {name}")
-            resolve.refresh(self.paths, row)
+            resolve.refresh(self.paths, self.config, row)
 
     def recover(self, name: str | None = None, boundary: Boundary | None = None) -> list[str]:
         """Finish, or undo, every interrupted plan (or that of ``name``); return the names. One that another process is
@@ -371,6 +389,21 @@ class Host:
         if row is None:
             raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
         return info(self.paths, row)
+
+
+    def resolved(self, name: str) -> dict[str, dict[str, Any]]:
+        """Each setting and limit of a jail as its spec file, its plan and its template say now: ``{"limits.memory":
+        {"value": "512M", "from": "plan small"}}``; None: no limit. Raise ``missing.jail``, ``missing.spec``,
+        ``missing.plan``, ``missing.template``, ``invalid.*``."""
+        spec, _ = load.jail_spec(self.paths, self.show(name).name)
+        settled = resolve.settled(self.paths, self.config, spec)
+        assert settled.template is not None
+        template, _ = resolve.template(self.paths, settled.template)
+        return limits.shown(template.spec, limits.plan_of(self.paths, spec), spec, settled.template)
+
+
+def _asked(made: plan.Plan, request: _Add | _Remove) -> Plan:
+    return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
 
 
 def _with_keys(spec: JailSpec, lines: Sequence[str]) -> JailSpec:

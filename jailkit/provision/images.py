@@ -19,7 +19,7 @@ from ..jail.record import read_record
 from ..kernel.beneath import remove_tree
 from ..paths import Paths
 from ..spec import include
-from .state import State
+from .made_from import made_from
 
 CACHE_DAYS = 14.0
 """Layers of the build cache that were used within that time survive a prune."""
@@ -319,7 +319,7 @@ def retag(paths: Paths, reference: str, digest: str, why: str, dry_run: bool = F
 def require_level(paths: Paths, reference: str, digest: str) -> None:
     """A jail stays in its level, as its home would be another one. Raise ``conflict.level`` where there are jails of
     ``reference`` and the image is for those of another level."""
-    there = _levels(paths, reference)
+    there = sorted({level for template, level, _ in made_from(paths) if template == reference})
     if not there:
         return
     level = store.template(paths, digest).spec.level
@@ -328,16 +328,6 @@ def require_level(paths: Paths, reference: str, digest: str) -> None:
             "conflict.level", f"image {digest[:12]} is of level {level}, jails of {reference} are of level {there[0]}",
             "a template of another name for jails of that level; a jail stays in its own",
         )  # fmt: skip
-
-
-def _levels(paths: Paths, reference: str) -> list[str]:
-    if not os.path.exists(paths.state_db):
-        return []
-    state = State(paths.state_db)
-    try:
-        return state.levels(reference)
-    finally:
-        state.close()
 
 
 def templates(paths: Paths) -> tuple[list[str], list[str]]:

@@ -18,7 +18,8 @@ from .state import Row
 
 @dataclass(frozen=True)
 class JailInfo:
-    """state: "running", "dormant", "suspended", "disabled", "adding" or "removing" (begun, not ended), "broken" (problem says why).
+    """state: "running", "dormant", "suspended", "disabled", "adding" or "removing" (begun, not ended), "broken"
+    (problem says why).
 
     base: first id of the jail's own range. image: digest of what it starts from; running_image: of what it runs in,
     None where it does not run. linger: seconds, None for ever. keys: how many may log in. sessions: open ones.
@@ -72,7 +73,7 @@ def info(paths: Paths, row: Row) -> JailInfo:
         uid=row.uid,
         gid=row.gid,
         base=row.base,
-        template=str(row.spec.get("template", "")),
+        template=made.template if made else str(row.spec.get("template", "")),
         image=image,
         running_image=record.image if record else None,
         home=row.home,

@@ -20,7 +20,7 @@ from ..jail import recipe as recipes
 from ..jail import runtime
 from ..jail import stop as jail_stop
 from ..jail.recipe import Recipe
-from ..kernel import disk
+from ..kernel import disk, quota
 from ..kernel.beneath import remove_tree
 from ..kernel.libc import call
 from ..names import image_reference
@@ -79,7 +79,7 @@ def fresh(paths: Paths, name: str, base: int, token: str) -> Iterator[int]:
 def _fresh(paths: Paths, name: str, base: int, token: str = "new") -> str:
     made = beside(paths, name, token)
     remove_tree(made)  # of a run that was killed
-    os.mkdir(made, 0o700)
+    quota.directory(made, base)
     for part, owner, mode in (("upper", base, 0o755), ("work", 0, 0o700)):
         os.mkdir(f"{made}/{part}", 0o700)
         os.chown(f"{made}/{part}", owner, owner)

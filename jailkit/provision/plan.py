@@ -7,7 +7,8 @@ The order of adding, and why each boundary is safe when the process is killed th
     key-file        sshd looks at it for members of the group only, and there is no such account.
     create-account  has the door as its shell, is a member, has no password; its jail is disabled.
     make-home       the user could authenticate with a key now: the disabled jail and the door refuse.
-    password, spec  as before.
+    set-quota, password, spec
+                    as before.
     enable          one rename; from here on the jail is as a finished one.
 
 So a half-made account meets two refusals, the hook's (disabled) and the door's (no verdict); an interrupted plan
@@ -17,7 +18,7 @@ needs to find its way: the row that holds the ids.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import JailkitError
@@ -28,6 +29,7 @@ from . import change, refuse
 from .facts import Facts
 from .operations import (
     CleanSpool,
+    ClearQuota,
     Confine,
     CreateAccount,
     Disable,
@@ -83,23 +85,26 @@ def plan_add(spec: JailSpec, template: TemplateSpec, config: Config, facts: Fact
     ``conflict.differs`` for a jail that is there and is another one."""
     refuse.always(spec, template, config, facts)
     if facts.managed is not None:
-        return _mend(spec, template, facts, hashed)
-    if spec.existing:
+        made = _mend(spec, template, facts, hashed)
+    elif spec.existing:
         refuse.existing(spec, template, config, facts)
-        return _take(spec, facts, hashed)
-    refuse.new(spec, template, facts)
-    return _new(spec, template.level, facts, hashed)
+        made = _take(spec, facts, hashed)
+    else:
+        refuse.new(spec, template, facts)
+        made = _new(spec, template.level, facts, hashed)
+    return replace(made, warnings=(*made.warnings, *facts.weak)) if made.operations else made
 
 
 def _new(spec: JailSpec, level: str, facts: Facts, hashed: str | None) -> Plan:
     assert facts.home is not None
     home, data = facts.home.path, spec.data()
     plan: list[Operation] = [Reserve(f"{spec.user} is new", home=home, spec=data, level=level)]
-    plan += change.image(spec, facts)
-    plan.append(JailFiles(f"the jail is made from template {spec.template}", spec=data))
+    plan += change.image(facts)
+    plan.append(JailFiles(f"the jail is made from template {facts.reference}", spec=data))
     plan += _keys(spec, facts)
     plan.append(CreateAccount(f"there is no account {spec.user}", home=home))
     plan.append(MakeHome(f"there is no {home}", home=home))
+    plan += change.quota(facts)
     if hashed is not None:
         plan.append(SetPassword("a password was given", hashed=hashed))
     plan.append(WriteSpec("it says what this jail should be", spec=data))
@@ -122,14 +127,22 @@ def _take(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
         f"the account {spec.user} exists", home=account.home, existing=True, uid=account.uid, gid=account.gid,
         old_shell=account.shell, was_member=account.member, spec=data,
     )  # fmt: skip
-    plan: list[Operation] = [reserve, *change.image(spec, facts)]
-    plan.append(JailFiles(f"the jail is made from template {spec.template}", spec=data))
+    plan: list[Operation] = [reserve, *change.image(facts)]
+    plan.append(JailFiles(f"the jail is made from template {facts.reference}", spec=data))
     plan += _keys(spec, facts)
     plan.append(Confine("it is not confined", old_shell=account.shell, was_member=account.member))
+    plan += change.quota(facts)
     plan.append(WriteSpec("it says what this jail should be", spec=data))
     plan.append(Enable("everything is there"))
     warning = f"keys in {account.home}/.ssh count no longer: give those that may log in with --key"
     return Plan(spec.user, "add", tuple(plan), (warning,))
+
+
+def _clear_quota(facts: Facts, keep: bool) -> list[Operation]:
+    found = facts.quota
+    if found is None:
+        return []
+    return [ClearQuota("its number is given to nobody again", found.old_disk, found.old_inodes, keep)]
 
 
 def _keys(spec: JailSpec, facts: Facts) -> list[Operation]:
@@ -156,11 +169,13 @@ def plan_change(
     spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts, hashed: str | None = None, force: bool = False
 ) -> Plan:
     """How ``spec`` comes true, whatever jail is there or none. force: drop what was edited in the spec file and never
-    applied. Raise what refuse.py raises, ``conflict.edited``."""
+    applied, and end sessions where the home is moved. Raise what refuse.py raises, ``conflict.edited``."""
     if facts.managed is None:
         return plan_add(spec, template, config, facts, hashed)
     refuse.always(spec, template, config, facts)
-    refuse.managed(spec, template, facts)
+    refuse.managed(spec, template, facts, move=True)
+    if facts.target is not None:
+        refuse.move(spec, template, facts, force)
     if not force:
         change.require_unedited(spec, facts)
     steps, warnings = change.operations(spec, facts, hashed)
@@ -201,6 +216,7 @@ def plan_remove(
     if archive is not None:
         plan.append(WriteArchive("it was asked for", home=managed.home, file=archive, whole=whole))
     warnings: list[str] = []
+    plan += _clear_quota(facts, keep=not _doomed_home(facts, keep_home))
     if managed.existing:
         plan.append(GiveBack("the account was there before jailkit", managed.old_shell, managed.was_member))
     else:

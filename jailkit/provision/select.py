@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import JailkitError
-from ..names import user_name
+from ..names import template_name, user_name
 from .state import State
 
 _SIGNS = frozenset("*?[")
@@ -28,9 +28,9 @@ def is_pattern(word: str) -> bool:
     return not _SIGNS.isdisjoint(word)
 
 
-def names(state: State | None, choice: Choice) -> list[str]:
+def names(state: State | None, choice: Choice, of: Callable[[str | None, str | None], str]) -> list[str]:
     """Names of jails, sorted, each once. A name that is given as such is among them, jail or not: whoever works on it
-    says what is wrong with it.
+    says what is wrong with it. of: what a jail is made from whose spec names that template (or tag) and that plan.
 
     Raise ``usage.names`` for a choice of nothing, ``invalid.user-name``, ``missing.jail`` where a pattern or the whole
     choice fits no jail."""
@@ -41,7 +41,7 @@ def names(state: State | None, choice: Choice) -> list[str]:
     given = {user_name(word) for word in choice.words if not is_pattern(word)}
     if len(given) == len(choice.words) and given and choice.plan is None and choice.template is None:
         return sorted(given)
-    fit = state.names(choice.plan, choice.template) if state else []
+    fit = _fitting(state, choice, of) if state else []
     if not choice.words:
         found = set(fit)
     else:
@@ -50,6 +50,16 @@ def names(state: State | None, choice: Choice) -> list[str]:
     if not found and not choice.every:
         raise JailkitError("missing.jail", "no jail is like that", "jailctl list shows all")
     return sorted(found)
+
+
+def _fitting(state: State, choice: Choice, of: Callable[[str | None, str | None], str]) -> list[str]:
+    if choice.template is None:
+        return state.names(choice.plan)
+    wanted, rows = template_name(choice.template), state.named()
+    return [
+        name for name, template, plan in rows
+        if choice.plan in (None, plan) and of(template, plan).partition(":")[0] == wanted
+    ]  # fmt: skip
 
 
 def _matching(words: Sequence[str], fit: list[str]) -> set[str]:

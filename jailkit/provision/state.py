@@ -10,12 +10,12 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import JailkitError
-from ..names import template_name
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jails (
@@ -55,9 +55,12 @@ CREATE TABLE IF NOT EXISTS steps (
     PRIMARY KEY (plan, number)
 ) STRICT;
 """
+_RENAMED = """
+CREATE TABLE IF NOT EXISTS renamed (base INTEGER NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL) STRICT
+"""
 _COLUMNS = "name, uid, gid, base, phase, existing, old_shell, was_member, home, image, spec, created, level"
 
-_TEMPLATE = "json_extract(spec, '$.template')"
+_TEMPLATE, _PLAN = "json_extract(spec, '$.template')", "json_extract(spec, '$.plan')"
 """Of the index as of the queries: SQLite takes an index on an expression where the two read the same."""
 
 
@@ -123,10 +126,13 @@ class State:
         with self._transaction() as db:  # of two at once, the second finds it
             if "level" not in {column[1] for column in db.execute("PRAGMA table_info(jails)")}:
                 db.execute("ALTER TABLE jails ADD COLUMN level TEXT NOT NULL DEFAULT 'namespaces'")
+            db.execute(_RENAMED)
+            for key in ("plan", "manifest"):
+                db.execute(f"CREATE INDEX IF NOT EXISTS jails_{key} ON jails (json_extract(spec, '$.{key}'))")
             # the highest is asked for at each addition
             db.execute("CREATE INDEX IF NOT EXISTS given_uid ON given (uid)")
             # and at each switch of a tag, the levels of its jails
-            db.execute(f"CREATE INDEX IF NOT EXISTS jails_template ON jails ({_TEMPLATE}, level)")
+            db.execute(f"CREATE INDEX IF NOT EXISTS jails_template ON jails ({_TEMPLATE}, {_PLAN}, level)")
 
     def close(self) -> None:
         self._db.close()
@@ -183,31 +189,27 @@ class State:
         with self._errors():
             return [_row(found) for found in self._db.execute(f"SELECT {_COLUMNS} FROM jails ORDER BY name")]
 
-    def names(self, plan: str | None = None, template: str | None = None) -> list[str]:
-        """Names of all jails, or of those with this plan and of this template (any tag of it), sorted. Raise
-        ``invalid.template-name``."""
-        query = "SELECT name FROM jails WHERE 1"
-        values: list[str] = []
-        if plan is not None:
-            query += " AND json_extract(spec, '$.plan') = ?"
-            values.append(plan)
-        if template is not None:
-            query += " AND (json_extract(spec, '$.template') || ':') GLOB ?"
-            values.append(f"{template_name(template)}:*")  # of a name that has none of GLOB's signs
+    def names(self, plan: str | None = None) -> list[str]:
+        """Names of all jails, or of those with this plan, sorted."""
+        where, values = ("", ()) if plan is None else (f"WHERE {_PLAN} = ?", (plan,))  # by the index of plans
         with self._errors():
-            return [str(name) for (name,) in self._db.execute(f"{query} ORDER BY name", values)]
+            return [str(name) for (name,) in self._db.execute(f"SELECT name FROM jails {where} ORDER BY name", values)]
 
-    def templates(self) -> dict[str, int]:
-        """How many jails there are of each template (of each tag)."""
-        query = f"SELECT {_TEMPLATE}, count(*) FROM jails GROUP BY 1"
+    def of_manifest(self, manifest: str) -> list[str]:
+        """Names of the jails that a manifest has made or taken over; the cost does not grow with those of others."""
+        query = "SELECT name FROM jails WHERE json_extract(spec, '$.manifest') = ? ORDER BY name"
         with self._errors():
-            return {str(name): int(count) for name, count in self._db.execute(query)}
+            return [str(name) for (name,) in self._db.execute(query, (manifest,))]
 
-    def levels(self, template: str) -> list[str]:
-        """The levels of the jails of a template (of a tag)."""
-        query = f"SELECT DISTINCT level FROM jails WHERE {_TEMPLATE} = ? ORDER BY level"
+    def named(self) -> list[tuple[str, str | None, str | None]]:
+        """Of all jails what their specs name: (name of the jail, template or tag, plan), by name."""
         with self._errors():
-            return [str(level) for (level,) in self._db.execute(query, (template,))]
+            return list(self._db.execute(f"SELECT name, {_TEMPLATE}, {_PLAN} FROM jails ORDER BY name"))
+
+    def templates(self) -> list[tuple[str | None, str | None, str, int]]:
+        """How many jails there are by what their specs name: (template or tag, plan, level, how many)."""
+        with self._errors():
+            return list(self._db.execute(f"SELECT {_TEMPLATE}, {_PLAN}, level, count(*) FROM jails GROUP BY 1, 2, 3"))
 
     def reserve(self, row: Row, choose: Any) -> Row:
         """Insert ``row`` with the ids that ``choose(highest uid given or 0, last base given or None)`` returns as (uid,
@@ -236,6 +238,20 @@ class State:
         names = ", ".join(f"{column} = ?" for column in values)
         with self._transaction() as db:
             db.execute(f"UPDATE jails SET {names} WHERE name = ?", (*values.values(), name))
+
+    def rename(self, old: str, new: str, spec: dict[str, Any]) -> None:
+        """Give a jail another name and the spec that has it. What it was called is remembered."""
+        with self._transaction() as db:
+            (base,) = db.execute("SELECT base FROM jails WHERE name = ?", (old,)).fetchone()
+            db.execute("DELETE FROM renamed WHERE base = ? AND name = ?", (base, new))
+            db.execute("INSERT INTO renamed VALUES (?, ?, ?)", (base, old, int(time.time())))
+            db.execute("UPDATE jails SET name = ?, spec = ? WHERE name = ?", (new, json.dumps(spec), old))
+
+    def was_called(self, name: str, earlier: str) -> bool:
+        """Whether the jail of ``name`` was once that of ``earlier``."""
+        query = "SELECT count(*) FROM renamed JOIN jails USING (base) WHERE jails.name = ? AND renamed.name = ?"
+        with self._errors():
+            return bool(self._db.execute(query, (name, earlier)).fetchone()[0])
 
     def forget(self, name: str) -> None:
         """Delete a jail's row. The ids stay in ``given``."""

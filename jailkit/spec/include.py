@@ -2,9 +2,10 @@
 
 A template includes others, and parts: a part is a template.toml without ``source``, so there is none to build by
 itself. Each counts once, where it is first named, before what includes it. A later one wins over an earlier one: its
-scalars replace, its tables merge, its lists append what is not there yet. ``name``, ``description`` and ``includes``
-are each file's own. A part may say what it needs of each source: a table for another source than the one that was
-chosen is left out, and so is what a part copies from the host's /etc where programs are not the host's."""
+scalars replace, its tables merge, its lists append what is not there yet (those of ``limits`` replace). ``name``,
+``description`` and ``includes`` are each file's own. A part may say what it needs of each source: a table for another
+source than the one that was chosen is left out, and so is what a part copies from the host's /etc where programs are
+not the host's."""
 
 from __future__ import annotations
 
@@ -214,7 +215,7 @@ def _into(whole: dict[str, Any], data: dict[str, Any], name: str, origins: dict[
         where = f"{above}{key}"
         if isinstance(value, dict):
             _into(whole.setdefault(key, {}), value, name, origins, f"{where}.")
-        elif isinstance(value, list):
+        elif isinstance(value, list) and above != "limits.":
             have = whole.setdefault(key, [])
             for item in value:
                 if item not in have:

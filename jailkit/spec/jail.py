@@ -50,8 +50,10 @@ class JailSpec(Model):
     """
 
     user: UserName = Field(description="the user, and the name of the jail")
-    template: ImageReference = Field(
-        default="shell", description="the template that the jail is made from, or TEMPLATE:TAG for another image of it"
+    template: ImageReference | None = Field(
+        default=None,
+        description="the template that the jail is made from, or TEMPLATE:TAG for another image of it; "
+        "default: the plan's, else the host's",
     )
     plan: PlanName | None = Field(default=None, description="the plan whose limits and settings it has")
     hostname: HostName | None = Field(
@@ -81,7 +83,7 @@ class JailSpec(Model):
 
     def data(self) -> dict[str, Any]:
         """What differs from the defaults, as plain data; JailSpec.model_validate() reads it back."""
-        return {"user": self.user, "template": self.template, **self.model_dump(exclude_defaults=True)}
+        return {"user": self.user, **self.model_dump(exclude_defaults=True)}
 
     @property
     def host_name(self) -> str:

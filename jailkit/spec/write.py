@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
@@ -16,15 +18,22 @@ def spec_text(spec: JailSpec, old: str = "") -> str:
         document = tomlkit.parse(old)
     except TOMLKitError:
         document = tomlkit.document()
-    values = spec.data()
-    have = document.unwrap()
-    for key in [key for key in document if key not in values]:
-        del document[key]
+    _into(document, spec.data())
+    text = tomlkit.dumps(document).lstrip("\n")
+    return text if text.partition("\n")[0].strip() == MARK else f"{MARK}\n{text}"
+
+
+def _into(table: tomlkit.TOMLDocument | tomlkit.items.Table, values: dict[str, Any]) -> None:
+    """Make ``table`` say ``values``; what says so already stays as it is written."""
+    have = table.unwrap()
+    for key in [key for key in table if key not in values]:
+        del table[key]
     for key, value in values.items():
+        if isinstance(value, dict) and isinstance(inner := table.get(key), tomlkit.items.Table):
+            _into(inner, value)
+            continue
         item = tomlkit.item(value)
         if isinstance(item, tomlkit.items.Array):
             item.multiline(True)
         if key not in have or have[key] != value:
-            document[key] = item
-    text = tomlkit.dumps(document).lstrip("\n")
-    return text if text.partition("\n")[0].strip() == MARK else f"{MARK}\n{text}"
+            table[key] = item

@@ -21,7 +21,7 @@ from .test_linger import gone, watchers
 def record(home: Path, **fields: object) -> Record:
     values = {
         "user": USER, "uid": UID, "gid": UID, "pid": 0, "start": 0, "userns": 0, "home": str(home), "shell": "/bin/sh",
-        "sftp": "", "path": "/bin", "cgroup": "", "services": ("sshd",), "image": "", "linger": FOREVER,
+        "sftp": "", "path": "/bin", "cgroups": (), "services": ("sshd",), "image": "", "linger": FOREVER,
         "flags": FLAG_CHROOT, "filter": b"",
     }  # fmt: skip
     return Record(**{**values, **fields})  # type: ignore[arg-type]

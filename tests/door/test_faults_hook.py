@@ -37,7 +37,7 @@ def admission(lab: Lab, *options: str) -> tuple[int, bytes]:
 @pytest.mark.slow
 def test_every_call(lab: Lab) -> None:
     # strace would be moved into the jail's group, and be ended with it: the group is another test's
-    lab.changed(cgroup="")
+    lab.changed(cgroups=())
     trace = lab.root / "trace"
     assert admission(lab, "-o", str(trace)) == (0, b"")
     counts: dict[str, int] = {}

@@ -31,8 +31,8 @@ def test_warm(caller: Caller) -> None:
     assert before <= session.time <= int(time.time())
     status = caller.record.stat()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (0, UID, 0o640)
-    if caller.lab.record.cgroup:
-        assert caller.pid in map(int, Path(caller.lab.record.cgroup).read_text().split())
+    for procs in caller.lab.record.cgroups:
+        assert caller.pid in map(int, Path(procs).read_text().split())
     assert caller.lab.lines() == []
     assert [path.name for path in caller.lab.sessions.iterdir()] == [str(caller.pid)]
 
@@ -145,7 +145,7 @@ def test_nothing_of_the_environment_reaches_the_start(caller: Caller, product: P
     assert "PATH=/usr/sbin:/usr/bin:/sbin:/bin" in lines
     assert "/" in lines
     opt = caller.lab.root / "opt/jailctl"
-    assert f"-I -S {opt}/lib/jailkit/jail/cold.py {USER} sshd {caller.lab.root}/" in lines
+    assert f"-I -S {opt}/lib/jailkit/jail/cold.py {USER} sshd {caller.lab.root}/ 192.0.2.7" in lines
     assert {line.split(" -> ")[1] for line in lines if " -> " in line and "proc" not in line} == {
         "/dev/null",
         str(seen),

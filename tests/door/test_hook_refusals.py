@@ -210,7 +210,7 @@ def test_names_that_point_elsewhere(caller: Caller, product: Path) -> None:
 
 def test_group_that_cannot_be_joined(caller: Caller) -> None:
     """A limit that cannot be held is a refusal, and leaves no verdict behind."""
-    caller.lab.changed(cgroup="/sys/fs/cgroup/nowhere/cgroup.procs")
+    caller.lab.changed(cgroups=("/sys/fs/cgroup/nowhere/cgroup.procs",))
     refused(caller, OPEN, "login.kernel")
 
 

@@ -73,10 +73,8 @@ def test_the_jail_ends_after_its_last_session(caller: Caller) -> None:
     assert time.monotonic() - begin > 0.9
     assert not os.path.lexists(f"{lab.paths.run_names}/{USER}")
     assert gone(lambda: watchers(lab) == [])
-    if lab.record.cgroup:
-        assert caller.pid in map(int, Path(lab.record.cgroup).read_text().split()), (
-            "the caller is still in it, so it stays"
-        )
+    for procs in lab.record.cgroups:
+        assert caller.pid in map(int, Path(procs).read_text().split()), "the caller is still in it, so it stays"
 
 
 def test_at_once_without_linger(caller: Caller) -> None:

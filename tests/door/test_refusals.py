@@ -33,7 +33,8 @@ def test_positive_control(ground: Ground, asan: bool) -> None:
 # -- the record
 
 PLACES = offsets(_HEAD, RECORD)
-TEXTS = ("user", "home", "shell", "sftp", "path", "cgroup", "services", "image")
+TEXTS = ("user", "home", "shell", "sftp", "path", "image")
+LISTS = ("cgroups", "events", "services")
 
 
 def at(field: str) -> int:
@@ -68,7 +69,7 @@ DAMAGED: dict[str, Callable[[Ground], None]] = {
     "one byte less": lambda ground: ground.write_record(ground.record.pack()[:-1]),
     "one byte more": lambda ground: ground.write_record(ground.record.pack() + b"\0"),
     "more than fits": lambda ground: ground.write_record(ground.record.pack() + bytes(8 * 600)),
-    "magic": patch(0, b"JAILREC1"),
+    "magic": patch(0, b"JAILREC2"),
     "size": number("size", 1456 + 1),
     "unknown flag": number("flags", 4),
     "uid of another": number("uid", UID + 1),
@@ -91,7 +92,10 @@ DAMAGED: dict[str, Callable[[Ground], None]] = {
     "no path": patch(at("path"), b"\0"),
     "sftp relative": patch(at("sftp"), b"x"),
     **{f"{field} unterminated": patch(at(field), b"/" * (end(field) - at(field))) for field in TEXTS},
-    "services' last but one": patch(end("services") - 2, b"x"),
+    **{f"{field} unterminated": patch(end(field) - 1, b"x") for field in LISTS},
+    **{f"{field}' last but one": patch(end(field) - 2, b"x") for field in LISTS},
+    "more hours than fit": number("nhours", 97),
+    "more sources than fit": number("nsources", 17),
 }
 
 

@@ -102,7 +102,7 @@ def test_a064_no_process_of_root_has_them(people: Pair) -> None:
         all_closed(host, USER)
     privileged = [opening for opening in seen.all() + kept.all() if opening.effective]
     hooks = [opening for opening in privileged if opening.argv == ("/opt/jailctl/libexec/hook",)]
-    cold = [opening for opening in privileged if opening.argv[-4:-3] == ("/opt/jailctl/lib/jailkit/jail/cold.py",)]
+    cold = [opening for opening in privileged if opening.argv[-5:-4] == ("/opt/jailctl/lib/jailkit/jail/cold.py",)]
     assert {next(v for v in opening.environ if v.startswith("PAM_TYPE=")) for opening in hooks} == {
         "PAM_TYPE=open_session",
         "PAM_TYPE=close_session",

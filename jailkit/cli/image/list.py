@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from ..output import Settings, emit, say, table
@@ -83,12 +82,6 @@ def _stale(paths: Paths, found: list[Image]) -> set[str]:
 
 def _jails(paths: Paths) -> dict[str, int]:
     """How many jails there are of each tag."""
-    from ...provision.state import State
+    from ...provision.made_from import count
 
-    if not os.path.exists(paths.state_db):
-        return {}
-    state = State(paths.state_db)
-    try:
-        return state.templates()
-    finally:
-        state.close()
+    return count(paths)

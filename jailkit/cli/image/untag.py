@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from ...errors import JailkitError
@@ -26,18 +24,12 @@ jailctl image untag shell:before-upgrade     then: jailctl image prune
 def command(settings: Settings, name: str, dry_run: bool) -> None:
     from ...image import tags
     from ...names import image_reference
-    from ...provision.state import State
+    from ...provision.made_from import count
 
     paths = common.ready(settings)
     digest = tags.current(paths, image_reference(name))
-    if os.path.exists(paths.state_db):
-        state = State(paths.state_db)
-        try:
-            jails = state.templates().get(name, 0)
-        finally:
-            state.close()
-        if jails:
-            raise JailkitError("busy.image", f"{counted(jails, 'jail')} made from {name}", "jailctl list")
+    if jails := count(paths).get(name, 0):
+        raise JailkitError("busy.image", f"{counted(jails, 'jail')} made from {name}", "jailctl list")
     if not dry_run:
         tags.remove(paths, name)
     if settings.json:

@@ -50,6 +50,21 @@ _Noreturn void refuse_text(const char *text)
 	_exit(1);
 }
 
+/* A line of the log about something that is no refusal. */
+void log_line(const char *code, const char *format, ...)
+{
+	char detail[160], line[512];
+	va_list list;
+
+	va_start(list, format);
+	(void)vsnprintf(detail, sizeof detail, format, list);
+	va_end(list);
+	int n = snprintf(line, sizeof line, "<%d>%s[%d]: %s code=%s %s", LOG_AUTHPRIV | LOG_WARNING, voice.tag,
+			 (int)getpid(), voice.who, code, detail);
+	if (voice.log >= 0 && n > 0)
+		(void)!send(voice.log, line, strnlen(line, sizeof line), MSG_NOSIGNAL);
+}
+
 _Noreturn void refuse(const char *code, const char *format, ...)
 {
 	char detail[160], text[256];
@@ -176,9 +191,9 @@ bool name_valid(const char *name)
 	return true;
 }
 
-/* Fields 4 and 22 of proc(5) stat. The command name in field 2 is the process's own choice and may hold anything,
+/* Fields 4, 7 and 22 of proc(5) stat. The command name in field 2 is the process's own choice and may hold anything,
  * so counting starts at the last ')'. */
-bool process_stat(pid_t pid, pid_t *parent, uint64_t *start)
+bool process_look(pid_t pid, struct process *process)
 {
 	char path[32], text[1024], *at, *end;
 	unsigned long long value = 0;
@@ -202,10 +217,31 @@ bool process_stat(pid_t pid, pid_t *parent, uint64_t *start)
 		if (end == at || errno != 0)
 			return false;
 		if (field == 4)
-			*parent = (pid_t)value;
+			process->parent = (pid_t)value;
+		if (field == 7)
+			process->tty = (uint32_t)value;
 	}
-	*start = value;
+	process->start = value;
 	return true;
+}
+
+bool process_stat(pid_t pid, pid_t *parent, uint64_t *start)
+{
+	struct process process;
+
+	if (!process_look(pid, &process))
+		return false;
+	*parent = process.parent;
+	*start = process.start;
+	return true;
+}
+
+bool listed(const char *list, const char *name)
+{
+	for (; *list != '\0'; list += strlen(list) + 1)
+		if (strcmp(list, name) == 0)
+			return true;
+	return false;
 }
 
 int jail_dir(uid_t uid)
@@ -217,6 +253,7 @@ int jail_dir(uid_t uid)
 }
 
 #define ENDS(text) ((text)[sizeof(text) - 1] == '\0')
+#define LIST_ENDS(list) (ENDS(list) && (list)[sizeof(list) - 2] == '\0')
 
 static bool record_valid(const struct record *r, size_t size, uid_t uid)
 {
@@ -230,8 +267,11 @@ static bool record_valid(const struct record *r, size_t size, uid_t uid)
 	if (r->nfilter > MAX_FILTER || r->pad != 0 || r->size != size ||
 	    size != head + r->nfilter * sizeof r->filter[0])
 		return false;
-	if (!ENDS(r->user) || !ENDS(r->home) || !ENDS(r->shell) || !ENDS(r->sftp) || !ENDS(r->path) ||
-	    !ENDS(r->cgroup) || !ENDS(r->services) || r->services[sizeof r->services - 2] != '\0' || !ENDS(r->image))
+	if (!ENDS(r->user) || !ENDS(r->home) || !ENDS(r->shell) || !ENDS(r->sftp) || !ENDS(r->path) || !ENDS(r->image))
+		return false;
+	if (!LIST_ENDS(r->cgroups) || !LIST_ENDS(r->events) || !LIST_ENDS(r->services))
+		return false;
+	if (r->nhours > MAX_HOURS || r->nsources > MAX_SOURCES)
 		return false;
 	return r->uid == uid && r->uid != 0 && r->gid != 0 &&
 	       (r->flags & ~(FLAG_HOST_NETWORK | FLAG_CHROOT)) == 0 && name_valid(r->user) && r->home[0] == '/' &&

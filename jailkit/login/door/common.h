@@ -31,11 +31,18 @@ struct voice {
 	void (*restore)(void); /* puts the user's terminal right before we go, or NULL */
 	char who[256];
 };
+
+struct process {
+	pid_t parent;
+	uint32_t tty;   /* device number of its terminal as proc(5) has it, or 0 */
+	uint64_t start; /* clock ticks since boot */
+};
 extern struct voice voice;
 
 void log_open(void);
 _Noreturn void refuse_text(const char *text);
 _Noreturn void refuse(const char *code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void log_line(const char *code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 _Noreturn void kernel(const char *call); /* refuse with login.kernel, the call and errno */
 
 int open_safe(int dir, const char *name, int flags); /* root's and only root's to write, or -1 */
@@ -44,6 +51,8 @@ const char *open_code(void);                         /* the code for errno after
 ssize_t read_all(int fd, void *buffer, size_t size);
 
 bool name_valid(const char *name);
+bool listed(const char *list, const char *name); /* names with a NUL after each, "" ends */
+bool process_look(pid_t pid, struct process *process);
 bool process_stat(pid_t pid, pid_t *parent, uint64_t *start);
 int jail_dir(uid_t uid);
 const char *record_load(int dir, uid_t uid, struct record *record);   /* NULL, or why not */

@@ -137,14 +137,15 @@ static void start_cold(void)
 {
 	static char python[] = ROOT "/opt/jailctl/venv/bin/python3";
 	static char program[] = ROOT "/opt/jailctl/lib/jailkit/jail/cold.py";
-	static char isolated[] = "-I", siteless[] = "-S", root[] = ROOT "/", name[40], from[48];
+	static char isolated[] = "-I", siteless[] = "-S", root[] = ROOT "/", name[40], from[48], host[256];
 	static char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin", lang[] = "LANG=C.UTF-8";
-	char *const argv[] = { python, isolated, siteless, program, name, from, root, NULL };
+	char *const argv[] = { python, isolated, siteless, program, name, from, root, host, NULL };
 	char *const env[] = { path, lang, NULL };
 	int status = 0;
 
 	(void)snprintf(name, sizeof name, "%s", user);
 	(void)snprintf(from, sizeof from, "%s", service);
+	(void)snprintf(host, sizeof host, "%s", rhost);
 	pid_t child = fork();
 	if (child < 0)
 		kernel("fork");
@@ -172,71 +173,11 @@ static void start_cold(void)
 		refuse("login.disabled", "the jail is disabled");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 5)
 		refuse("login.service-denied", "this service opens no session");
+	if (WIFEXITED(status) && WEXITSTATUS(status) >= 6 && WEXITSTATUS(status) <= 8)
+		refuse_by_limit((enum login_limit)(WEXITSTATUS(status) - 6));
 	if (WIFEXITED(status))
 		refuse("login.start-failed", "exit status %d: see the line of jailctl-start", WEXITSTATUS(status));
 	refuse("login.start-failed", "ended by signal %d", WTERMSIG(status));
-}
-
-static bool listed(const char *list, const char *name)
-{
-	for (; *list != '\0'; list += strlen(list) + 1)
-		if (strcmp(list, name) == 0)
-			return true;
-	return false;
-}
-
-/* su can be told to start another shell than the account's (--shell, or $SHELL with --preserve-environment), and root
- * may always: that would be a way past the door. Long options may be cut short, short ones put together. */
-static bool shell_option(char *arg, bool *value_follows)
-{
-	static const char *const forbidden[] = { "shell", "preserve-environment" };
-	static const char *const valued[] = { "command", "session-command", "group", "supp-group",
-					      "whitelist-environment" };
-
-	*value_follows = false;
-	if (strncmp(arg, "--", 2) == 0) {
-		size_t length = strcspn(arg + 2, "=");
-
-		for (size_t i = 0; i < sizeof forbidden / sizeof *forbidden; i++)
-			if (strncmp(arg + 2, forbidden[i], length) == 0)
-				return true;
-		for (size_t i = 0; i < sizeof valued / sizeof *valued; i++)
-			*value_follows |= strncmp(arg + 2, valued[i], length) == 0 && arg[2 + length] == '\0';
-		return false;
-	}
-	for (arg++; *arg != '\0'; arg++) {
-		if (strchr("smp", *arg) != NULL)
-			return true;
-		if (strchr("cgGuw", *arg) != NULL) {
-			*value_follows = arg[1] == '\0';
-			return false;
-		}
-	}
-	return false;
-}
-
-static void check_su(pid_t caller)
-{
-	static char text[131072];
-	char path[32];
-	bool value = true; /* argv[0] */
-
-	(void)snprintf(path, sizeof path, "/proc/%d/cmdline", (int)caller);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t size = fd < 0 ? -1 : read_all(fd, text, sizeof text - 1);
-	if (size <= 0)
-		refuse("login.shell-override", "the arguments of su cannot be read");
-	close(fd);
-	for (char *arg = text; arg < text + size; arg += strlen(arg) + 1) {
-		if (value) {
-			value = false;
-			continue;
-		}
-		if (strcmp(arg, "--") == 0)
-			return;
-		if (arg[0] == '-' && shell_option(arg, &value))
-			refuse("login.shell-override", "su with another shell");
-	}
 }
 
 static void write_session(int sessions, pid_t caller)
@@ -267,28 +208,13 @@ static void write_session(int sessions, pid_t caller)
 		kernel("rename session");
 }
 
-/* The caller's process, and so all that it starts, under the jail's limits: one that cannot be held is a refusal. */
-static void join_group(int sessions, pid_t caller)
-{
-	char text[16];
-	int length = snprintf(text, sizeof text, "%d", (int)caller);
-	int fd = walk(record.cgroup, O_WRONLY);
-
-	if (fd < 0 || write(fd, text, (size_t)length) != length) {
-		int saved = errno;
-		(void)unlinkat(sessions, text, 0);
-		errno = saved;
-		kernel("cgroup.procs");
-	}
-	close(fd);
-}
-
 /* NULL: the login is admitted; else the code of why this jail cannot take it now, so that a start may mend it. All
  * under the lock: what is true of the jail when the session is written down stays true until the next holder has seen
  * it. */
 static const char *admit(uid_t uid)
 {
 	pid_t caller = getppid();
+	unsigned logins;
 	int pidfd, dir = jail_dir(uid);
 
 	if (dir < 0 && errno != ENOENT)
@@ -321,11 +247,12 @@ static const char *admit(uid_t uid)
 		check_su(caller);
 	chroot_check(&record);
 	int sessions = sessions_open(dir);
-	(void)prune(sessions, NULL);
+	(void)prune(sessions, NULL, &logins);
+	check_limits(&record, service, rhost, logins);
 	write_session(sessions, caller);
-	if (record.cgroup[0] != '\0')
-		join_group(sessions, caller);
+	join_groups(&record, sessions, caller);
 	chroot_open(dir, &record);
+	meter_login(dir);
 	return NULL;
 }
 
@@ -366,12 +293,25 @@ static int close_session(void)
 	(void)snprintf(name, sizeof name, "%d", (int)getppid());
 	if (unlinkat(sessions, name, 0) != 0 && errno != ENOENT)
 		kernel("unlink session");
-	bool last = prune(sessions, NULL) == 0;
+	bool last = prune(sessions, NULL, NULL) == 0;
 	close(sessions);
 	if (record_load(dir, uid, &record) == NULL && keeper_open(&record, &pidfd) == NULL) {
 		close(pidfd);
 		if (last)
 			chroot_shut(dir, &record);
+		watch(dir, &record, lock);
+	}
+	return 0;
+}
+
+/* Not of PAM's: the limits of a jail have changed, and whoever watches it has to know. */
+static int limits_changed(void)
+{
+	uid_t uid = name_valid(user) ? warm_uid() : 0;
+	int pidfd, dir = uid == 0 ? -1 : jail_dir(uid), lock = dir < 0 ? -1 : lock_jail(dir, LOCK_SECONDS);
+
+	if (lock >= 0 && record_load(dir, uid, &record) == NULL && keeper_open(&record, &pidfd) == NULL) {
+		close(pidfd);
 		watch(dir, &record, lock);
 	}
 	return 0;
@@ -392,5 +332,7 @@ int main(void)
 		voice.verb = "failed to close";
 		return close_session();
 	}
+	if (strcmp(type, "limits") == 0)
+		return limits_changed();
 	refuse("login.bad-args", "not a session");
 }

@@ -1,4 +1,5 @@
-/* Prints `name offset size` for each field of both structs; a test compares them with jailkit/jail/record.py. */
+/* Prints `name offset size` for each field of each struct; a test compares them with jailkit/jail/record.py and
+ * meter.py. */
 #include <stddef.h>
 #include <stdio.h>
 
@@ -23,9 +24,19 @@ int main(void)
 	FIELD(record, shell);
 	FIELD(record, sftp);
 	FIELD(record, path);
-	FIELD(record, cgroup);
+	FIELD(record, cgroups);
+	FIELD(record, events);
 	FIELD(record, services);
 	FIELD(record, image);
+	FIELD(record, open_files);
+	FIELD(record, sessions);
+	FIELD(record, idle);
+	FIELD(record, session);
+	FIELD(record, expires);
+	FIELD(record, nhours);
+	FIELD(record, nsources);
+	FIELD(record, hours);
+	FIELD(record, sources);
 	FIELD(record, nfilter);
 	FIELD(record, pad);
 	FIELD(record, filter);
@@ -40,5 +51,12 @@ int main(void)
 	FIELD(session, rhost);
 	FIELD(session, tty);
 	FIELD(session, auth);
+	printf("meter 0 %zu\n", sizeof(struct meter));
+	FIELD(meter, magic);
+	FIELD(meter, logins);
+	FIELD(meter, group);
+	FIELD(meter, seen);
+	FIELD(meter, cpu);
+	FIELD(meter, peak);
 	return 0;
 }

@@ -7,12 +7,25 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define RECORD_MAGIC "JAILREC2"
+#define RECORD_MAGIC "JAILREC3"
 #define SESSION_MAGIC "JAILSES1"
+#define METER_MAGIC "JAILMET1"
 #define MAX_FILTER 512
+#define MAX_HOURS 96
+#define MAX_SOURCES 16
 #define LINGER_FOREVER 0xffffffffu
 #define FLAG_HOST_NETWORK 1u
 #define FLAG_CHROOT 2u /* sshd's own sftp server in a ChrootDirectory: no keeper, no filter, no way in by the door */
+
+struct hours {
+	uint16_t begin, end; /* minutes since Monday 0:00, in the host's time; end is not in it */
+} __attribute__((packed));
+
+struct source {
+	uint8_t length; /* of the address: 4 or 16 */
+	uint8_t prefix; /* bits of it that count */
+	uint8_t address[16];
+} __attribute__((packed));
 
 struct record {
 	char magic[8];
@@ -28,9 +41,15 @@ struct record {
 	char shell[128];
 	char sftp[128];    /* sftp-server inside the jail, for an internal-sftp subsystem */
 	char path[256];    /* PATH inside */
-	char cgroup[256];  /* a cgroup.procs file that takes a session's process, or "" */
+	char cgroups[384]; /* cgroup.procs files that take a session's process, NUL-separated, "" ends */
+	char events[256];  /* files that count how often a limit was hit, as well */
 	char services[256]; /* PAM services that may open a session, NUL-separated, "" ends */
 	char image[72];
+	uint32_t open_files, sessions, idle, session; /* seconds; 0: no limit, as below */
+	uint64_t expires; /* since the epoch */
+	uint32_t nhours, nsources; /* 0: always, from anywhere */
+	struct hours hours[MAX_HOURS];
+	struct source sources[MAX_SOURCES];
 	uint32_t nfilter, pad;
 	struct sock_filter filter[MAX_FILTER];
 } __attribute__((packed));
@@ -45,6 +64,15 @@ struct session {
 	char rhost[256];
 	char tty[64];
 	char auth[512];
+} __attribute__((packed));
+
+/* What a jail has used since the boot (meter.c; jailkit/jail/meter.py). */
+struct meter {
+	char magic[8];
+	uint64_t logins;
+	uint64_t group, seen; /* inode of the control group that was read last, and its CPU time then */
+	uint64_t cpu;         /* microseconds, of all its groups */
+	uint64_t peak;        /* bytes: most memory at once since that was taken up */
 } __attribute__((packed));
 
 #endif

@@ -60,7 +60,7 @@ int sessions_open(int dir)
 
 /* A process that was killed closes no session: what its start time disproves is gone. `one`, if asked for, becomes a
  * pidfd of one that lives; the caller's. */
-unsigned prune(int sessions, int *one)
+unsigned prune(int sessions, int *one, unsigned *logins)
 {
 	struct session session;
 	struct dirent *entry;
@@ -72,6 +72,8 @@ unsigned prune(int sessions, int *one)
 
 	if (list == NULL)
 		kernel("sessions");
+	if (logins != NULL)
+		*logins = 0;
 	while ((entry = readdir(list)) != NULL) {
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
@@ -79,6 +81,8 @@ unsigned prune(int sessions, int *one)
 			int pidfd = (int)syscall(SYS_pidfd_open, session.pid, 0);
 
 			if (pidfd >= 0 && process_stat(session.pid, &parent, &start) && start == session.start) {
+				if (logins != NULL && !of_administrator(session.service))
+					++*logins;
 				if (alive++ == 0 && one != NULL)
 					*one = pidfd;
 				else
@@ -104,7 +108,7 @@ int null_streams(void)
 }
 
 /* Milliseconds of a clock that nobody sets and that does not stand still in a suspended machine. */
-static int64_t now(void)
+int64_t now(void)
 {
 	struct timespec at;
 
@@ -113,28 +117,38 @@ static int64_t now(void)
 	return (int64_t)at.tv_sec * 1000 + at.tv_nsec / 1000000;
 }
 
-/* systemd would keep the session, and we the jail's own group, for as long as this process is in it. The top of each
- * hierarchy takes anybody, always; where there is none, there is nothing to leave. */
-static void leave_groups(void)
+static void leave(const char *procs)
 {
-	static const char *const tops[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd",
-					    "/sys/fs/cgroup/pids" };
-	char path[64];
+	int fd = walk(procs, O_WRONLY);
 
-	for (size_t i = 0; i < sizeof tops / sizeof *tops; i++) {
-		(void)snprintf(path, sizeof path, "%s/cgroup.procs", tops[i]);
-		int fd = walk(path, O_WRONLY);
-		if (fd < 0)
-			continue;
-		(void)!write(fd, "0", 1); /* the writer */
-		close(fd);
+	if (fd < 0)
+		return;
+	(void)!write(fd, "0", 1); /* the writer */
+	close(fd);
+}
+
+/* systemd would keep the session, and we the jail's own groups, for as long as this process is in it. The top of each
+ * hierarchy takes anybody, always; where there is none, there is nothing to leave. */
+static void leave_groups(const struct record *record)
+{
+	char path[sizeof record->cgroups];
+
+	leave("/sys/fs/cgroup/cgroup.procs");
+	leave("/sys/fs/cgroup/unified/cgroup.procs");
+	leave("/sys/fs/cgroup/systemd/cgroup.procs");
+	for (const char *procs = record->cgroups; *procs != '\0'; procs += strlen(procs) + 1) {
+		const char *own = strstr(procs, "/jailctl/");
+
+		(void)snprintf(path, sizeof path, "%.*s/cgroup.procs", own == NULL ? 0 : (int)(own - procs), procs);
+		if (own != NULL)
+			leave(path);
 	}
 }
 
 static void remove_group(const char *procs)
 {
 	const struct timespec moment = { .tv_nsec = 5000000 };
-	char path[sizeof ((struct record *)NULL)->cgroup];
+	char path[sizeof ((struct record *)NULL)->cgroups];
 
 	(void)snprintf(path, sizeof path, "%s", procs);
 	char *last = strrchr(path, '/');
@@ -154,6 +168,7 @@ static void end_jail(int dir, const struct record *record, int pidfd)
 	char link[sizeof NAMES + sizeof record->user];
 	struct pollfd ended = { .fd = pidfd, .events = POLLIN };
 
+	meter_end(dir, record);
 	if (pidfd >= 0 &&
 	    (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0 || poll(&ended, 1, 10000) != 1))
 		kernel("end the jail");
@@ -162,8 +177,34 @@ static void end_jail(int dir, const struct record *record, int pidfd)
 	(void)snprintf(link, sizeof link, "%s/%s", NAMES, record->user);
 	if (unlink(link) != 0 && errno != ENOENT)
 		kernel("unlink name");
-	if (record->cgroup[0] != '\0')
-		remove_group(record->cgroup);
+	for (const char *procs = record->cgroups; *procs != '\0'; procs += strlen(procs) + 1)
+		remove_group(procs);
+}
+
+/* Whether there is anything to wait for, session or not. */
+static bool watched(const struct record *record)
+{
+	return record->linger != LINGER_FOREVER || record->idle != 0 || record->session != 0 || record->expires != 0 ||
+	       record->events[0] != '\0';
+}
+
+static int64_t sooner(int64_t one, int64_t other)
+{
+	return one < 0 || (other >= 0 && other < one) ? other : one;
+}
+
+/* Milliseconds until the jail ends, or -1; ENDED when it just has. since: see look(). */
+static int64_t unused(int dir, const struct record *record, int pidfd, int64_t *since)
+{
+	chroot_shut(dir, record);
+	if (record->linger == LINGER_FOREVER)
+		return -1;
+	*since = *since < 0 ? now() : *since;
+	int64_t left = *since + (int64_t)record->linger * 1000 - now();
+	if (left > 0)
+		return left;
+	end_jail(dir, record, pidfd);
+	return ENDED;
 }
 
 /* One look at the jail under its lock. Returns for how many milliseconds to wait (-1: for ever; `session` then is one
@@ -177,18 +218,14 @@ static int64_t look(int dir, uid_t uid, int own, int64_t *since, int *session)
 	if (lock < 0)
 		kernel("lock");
 	int sessions = sessions_open(dir);
-	if (record_load(dir, uid, &record) == NULL && record.linger != LINGER_FOREVER &&
-	    keeper_open(&record, &pidfd) == NULL) {
-		if (prune(sessions, session) > 0) {
-			*since = left = -1;
+	if (record_load(dir, uid, &record) == NULL && watched(&record) && keeper_open(&record, &pidfd) == NULL) {
+		events_open(&record);
+		events_look(sessions, &record);
+		if (prune(sessions, session, NULL) > 0) {
+			*since = -1;
+			left = end_overdue(sessions, &record);
 		} else {
-			chroot_shut(dir, &record);
-			*since = *since < 0 ? now() : *since;
-			left = *since + (int64_t)record.linger * 1000 - now();
-			if (left <= 0) {
-				end_jail(dir, &record, pidfd);
-				left = ENDED;
-			}
+			left = unused(dir, &record, pidfd, since);
 		}
 		close(pidfd);
 	}
@@ -220,9 +257,10 @@ static _Noreturn void attend(int dir, uid_t uid, int own)
 	if (pokes < 0)
 		kernel("signalfd");
 	while ((left = look(dir, uid, own, &since, &session)) != ENDED) {
-		struct pollfd on[] = { { .fd = pokes, .events = POLLIN }, { .fd = session, .events = POLLIN } };
+		struct pollfd on[2 + EVENTS] = { { .fd = pokes, .events = POLLIN }, { .fd = session, .events = POLLIN } };
 
-		if (poll(on, 2, left < 0 || left > LONGEST ? LONGEST : (int)left) < 0 && errno != EINTR)
+		left = sooner(left, events_poll(on + 2));
+		if (poll(on, 2 + EVENTS, left < 0 || left > LONGEST ? LONGEST : (int)left) < 0 && errno != EINTR)
 			kernel("poll");
 		if (session >= 0)
 			close(session);
@@ -266,7 +304,7 @@ void watch(int dir, const struct record *record, int lock)
 {
 	sigset_t set;
 
-	if (record->linger == LINGER_FOREVER)
+	if (!watched(record))
 		return;
 	int own = openat(dir, "watch", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (own < 0)
@@ -294,6 +332,6 @@ void watch(int dir, const struct record *record, int lock)
 	voice.verb = "failed to watch";
 	if (null_streams() != 0 || setsid() < 0 || prctl(PR_SET_NAME, "jailctl-watch") != 0)
 		kernel("watcher");
-	leave_groups();
+	leave_groups(record);
 	attend(dir, record->uid, own);
 }

@@ -63,6 +63,7 @@ def test_a_database_from_before_there_were_levels(paths: Paths) -> None:
     state.reserve(row("old"), choose)
     state.close()
     with sqlite3.connect(paths.state_db) as database:
+        database.execute("DROP INDEX IF EXISTS jails_template")
         database.execute("ALTER TABLE jails DROP COLUMN level")
     database.close()
     for state in (State(paths.state_db), State(paths.state_db)):
