@@ -19,7 +19,7 @@ from jailkit.cli.main import cli
 from jailkit.jail.record import Session
 from jailkit.kernel.proc import start_time
 
-from .host import Host
+from .host import Host, wait_for
 
 pytestmark = pytest.mark.host
 DOCUMENT = (Path(__file__).resolve().parents[1] / "docs/json.md").read_text()
@@ -255,7 +255,8 @@ def test_completion_in_a_real_shell(host: Host, user: str) -> None:
 
 def test_interrupted_by_the_keyboard(host: Host, user: str) -> None:
     with host.spawn(["/usr/local/sbin/jailctl", "doctor"]) as process:
-        time.sleep(0.1)
+        maps = Path(f"/proc/{process.pid}/maps")
+        wait_for(lambda: "_pydantic_core" in maps.read_text(), 20, "the interpreter is not past its own start")
         process.signal(2)
         assert process.wait(20) == 130
         assert process.stderr and process.stderr.read().decode().endswith("undoes what was begun\n")
