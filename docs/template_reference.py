@@ -22,13 +22,14 @@ write one: [templates.md](templates.md). The same as JSON Schema, for editors: `
 
 A template is a folder: `template.toml`, `files/` (into the image) and `jail/etc/` (into each jail's own `/etc`).
 Unknown keys are errors. A part is the same without `source`. What one includes is merged: scalars of the includer win,
-lists append, tables merge.
+lists append (those of `limits` replace), tables merge.
 """
 _TABLES = {
     "copy": 'Only with `source = "copy"`; a part may have one for the templates that are.',
     "debian": 'Only with `source = "debian"`.',
     "tar": 'Only with `source = "tar"`.',
     "run": "A command that is run while the image is built, on what is there so far. May stand there many times.",
+    "limits": "What a jail may use where neither plan nor jail say otherwise: [limits.md](limits.md).",
     "image": "What the root holds beside the programs and `files/`.",
 }
 
@@ -76,7 +77,7 @@ def _type(field: dict[str, Any]) -> str:
         return f"list of: {_type(field['items'])}"
     if field.get("type") == "object":
         return "table of texts"
-    return {"string": "text", "boolean": "true or false", "integer": "whole number"}[field["type"]]
+    return {"string": "text", "boolean": "true or false", "integer": "whole number", "number": "number"}[field["type"]]
 
 
 if __name__ == "__main__":
