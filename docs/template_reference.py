@@ -61,6 +61,8 @@ def _table(fields: dict[str, Any], required: list[str]) -> str:
 
 
 def _default(field: dict[str, Any]) -> str:
+    if field.get("default", "") is None:
+        return ""
     if "default" in field and field["default"] != "":
         return f"`{json.dumps(field['default'])}`"
     return {"array": "none", "object": "none"}.get(field.get("type", ""), "")
@@ -68,7 +70,7 @@ def _default(field: dict[str, Any]) -> str:
 
 def _type(field: dict[str, Any]) -> str:
     if "anyOf" in field:
-        return " or ".join(_type(choice) for choice in field["anyOf"])
+        return " or ".join(_type(choice) for choice in field["anyOf"] if choice.get("type") != "null")
     if "enum" in field:
         return ", ".join(f'`"{choice}"`' for choice in field["enum"])
     if "const" in field:

@@ -59,16 +59,33 @@ class InvalidFile(JailkitError):
     """Every error of one file at once.
 
     errors: ``(path in the file, sentence)`` pairs, such as ``("network", "must be 'none' or 'host'")``.
+    lines: of each, from 1, where it is known; the message has them as compilers do: ``FILE:LINE: path: sentence``.
     """
 
-    def __init__(self, code: str, file: str, errors: list[tuple[str, str]], hint: str = "") -> None:
+    def __init__(
+        self,
+        code: str,
+        file: str,
+        errors: list[tuple[str, str]],
+        hint: str = "",
+        lines: list[int | None] | None = None,
+    ) -> None:
         self.file = file
         self.errors = errors
-        lines = [f"{file}: at '{where}': {what}" if where else f"{file}: {what}" for where, what in errors]
-        super().__init__(code, "\n".join(lines), hint)
+        self.lines = lines
+        if lines is None:
+            told = [f"{file}: at '{where}': {what}" if where else f"{file}: {what}" for where, what in errors]
+        else:
+            told = [_told(file, line, where, what) for line, (where, what) in zip(lines, errors, strict=True)]
+        super().__init__(code, "\n".join(told), hint)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.code, self.file, self.errors, self.hint)
+        return type(self), (self.code, self.file, self.errors, self.hint, self.lines)
+
+
+def _told(file: str, line: int | None, where: str, what: str) -> str:
+    place = file if line is None else f"{file}:{line}"
+    return ": ".join(part for part in (place, where, what) if part)
 
 
 class InvalidFiles(InvalidFile):

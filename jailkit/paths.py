@@ -39,6 +39,7 @@ class Paths:
         self.jails = self._at("var/lib/jailctl/jails")
         self.uids = self._at("var/lib/jailctl/uids")
         self.state_db = self._at("var/lib/jailctl/state.db")
+        self.usage_db = self._at("var/lib/jailctl/usage.db")
 
         self.run = self._at("run/jailctl")
         self.run_jails = self._at("run/jailctl/jails")
@@ -123,3 +124,7 @@ class Paths:
 
     def lock(self, uid: int) -> str:
         return f"{self.run_jails}/{uid}/lock"
+
+    def meter(self, uid: int) -> str:
+        """What the jail has used since the boot (jail/meter.py)."""
+        return f"{self.run_jails}/{uid}/meter"

@@ -147,6 +147,26 @@ def test_start_stop_exec_enter(host: Host, user: str) -> None:
     assert output(host, "stop", user)["jails"][0]["changed"] is False
 
 
+def test_usage(host: Host, user: str) -> None:
+    assert host.ssh(user, "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo x >used").returncode == 0
+    (before,) = output(host, "usage", user)["jails"]
+    assert before["cpu_seconds"] > 0.1 and before["memory_bytes"] > 1 << 20 and before["sessions"] >= 1
+    assert before["disk"]["measured"] and before["disk"]["inodes"] >= 2, "a home in memory is walked"
+    host.ssh(user, "touch more")
+    host.jailctl("stop", user)
+    (after,) = output(host, "usage", user, "--history", "hour", "--measure")["jails"]
+    assert after["sessions"] == before["sessions"] + 1
+    assert before["cpu_seconds"] < after["cpu_seconds"] < before["cpu_seconds"] + 5, "once each"
+    assert after["disk"]["inodes"] == before["disk"]["inodes"] + 1
+    assert sum(one["sessions"] for one in after["history"]) == after["sessions"]
+    assert output(host, "usage", "--sample")["jails"] == []
+    assert output(host, "usage", user)["jails"][0]["cpu_seconds"] == after["cpu_seconds"]
+    text = host.jailctl("usage", user, "--since", "hour").stdout.splitlines()
+    assert text[0].split()[:2] == ["NAME", "DISK"] and text[1].startswith(user)
+    assert "missing.jail" in host.jailctl("--json", "usage", "nobody-here", check=False).stderr
+    assert "usage.sample" in host.jailctl("--json", "usage", user, "--sample", check=False).stderr
+
+
 def test_doctor_completion_version(host: Host) -> None:
     assert {check["id"] for check in output(host, "doctor", "kernel")["checks"]} >= {"kernel.version", "kernel.jail"}
     assert output(host, "completion", "fish")["shell"] == "fish"

@@ -128,7 +128,8 @@ def test_drift_is_mended_by_the_same_call(own: Host) -> None:
     own.run(["/usr/bin/gpasswd", "-d", "drift", "jailed"], check=True)
     key_file = own.root / "etc/jailctl/keys/drift"
     key_file.write_text(f'command="/bin/sh" {own.public_key("other")}\n')
-    (own.root / "var/lib/jailctl/jails/drift/etc/passwd").write_text("root::0:0::/:/bin/sh\n")
+    recipe = own.root / "var/lib/jailctl/jails/drift/recipe"
+    recipe.write_text(recipe.read_text().replace("file.passwd root:x:", "file.passwd root::"))
     done = add(own, "drift")
     assert {operation["op"] for operation in done["operations"]} == {"jail-files", "key-file", "confine"}
     assert passwd(own, "drift")[6] == "/opt/jailctl/libexec/door"

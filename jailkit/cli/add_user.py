@@ -65,17 +65,13 @@ def command(
     pairs: tuple[str, ...],
     dry_run: bool,
 ) -> None:
-    from ..login.verify import PREFIX
     from ..names import user_name
     from ..paths import Paths
     from ..provision.host import Host
     from . import provisioning
 
     name = user_name(name)
-    if name.startswith(PREFIX):
-        raise JailkitError(
-            "invalid.user-name", f"names that begin with {PREFIX} are setup's own", "choose another name"
-        )
+    provisioning.require_own_name(name)
     paths = Paths(settings.root)
     lines, password = _read(keys, password_stdin)
     host = Host(paths)

@@ -87,6 +87,14 @@ def plan_data(plan: Plan, dry_run: bool) -> dict[str, Any]:
     }
 
 
+def require_own_name(name: str) -> None:
+    """Raise ``invalid.user-name`` for the names of setup's test users."""
+    if name.startswith(PREFIX):
+        raise JailkitError(
+            "invalid.user-name", f"names that begin with {PREFIX} are setup's own", "choose another name"
+        )
+
+
 def ssh_line(name: str, level: str = "namespaces") -> str:
     """What the user types on her own machine, by the host's name and the port of its sshd."""
     from ..login import sshd_daemon

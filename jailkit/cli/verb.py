@@ -134,6 +134,10 @@ def complete_template(context: click.Context, parameter: click.Parameter, incomp
     return _complete(sorted(whole), incomplete)
 
 
+def complete_plan(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return _complete(_names(paths_of(context).plans, ".toml"), incomplete)
+
+
 def paths_of(context: click.Context) -> Paths:
     return Paths(context.ensure_object(Settings).root)
 

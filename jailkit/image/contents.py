@@ -137,10 +137,10 @@ class Store:
             self._renew(path)
             os.link(path, target, follow_symlinks=False)
 
-    @staticmethod
-    def _renew(path: str) -> None:
-        """Replace a file that has all the names it may have by a copy with one."""
-        temporary = f"{path}.new"
+    def _renew(self, path: str) -> None:
+        """Replace a file that has all the names it may have by a copy with one. Of two builds that do, each has its
+        own copy until then."""
+        temporary = f"{self._fresh}/.renewed"
         shutil.copy2(path, temporary)
         fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -16,7 +16,7 @@ from ..spec.source import RunStep
 from ..spec.template import TemplateSpec
 from . import render, upper
 from .layer import EPOCH, Contents, Row
-from .sandbox.ids import BUILD_BASE
+from .sandbox.ids import BUILD_BASE, SMOKE_USER
 from .sandbox.throwaway import Order, Outcome
 from .sandbox.throwaway import run as throw_away
 from .template import Template, jail_entries
@@ -30,8 +30,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # no raw socket opened (seccomp), nothing written to the kernel's audit
 _KEPT = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "FSETID": 4, "KILL": 5, "SETGID": 6, "SETUID": 7, "SETPCAP": 8,
          "NET_BIND_SERVICE": 10, "SETFCAP": 31}  # fmt: skip
-_SMOKE_UID = 1000
-_SMOKE = {"name": "smoke", "uid": _SMOKE_UID, "gid": _SMOKE_UID, "group": "smoke", "gecos": "", "home": "/home/smoke"}
+_SMOKE = {"name": "smoke", "uid": SMOKE_USER, "gid": SMOKE_USER, "group": "smoke", "gecos": "", "home": "/home/smoke"}
 _MOUNTED = (("tmp", "tmp"), ("vartmp", "var/tmp"), ("run", "run"), ("shm", "dev/shm"))
 _DIRECTORIES = {
     "root": 0o755, "lower": 0o700, "layer": 0o700, "above": 0o755, "below": 0o755, "dev": 0o755, "tmp": 0o1777,
@@ -107,7 +106,7 @@ def smoke(paths: Paths, root: str, template: Template, log: Log, seconds: float 
                 "LC_ALL": "C.UTF-8",
             },
             filter=seccomp.program(os.uname().machine, network), hostname="smoke", network=network,
-            uid=_SMOKE_UID, gid=_SMOKE_UID, cwd="/home/smoke", seconds=seconds,
+            uid=SMOKE_USER, gid=SMOKE_USER, jailed=True, cwd="/home/smoke", seconds=seconds,
         )  # fmt: skip
         _judge(throw_away(order, log), command, "invalid.smoke", "the smoke test", seconds)
 
@@ -240,8 +239,8 @@ def _stage_smoke(stage: str, image: str, spec: TemplateSpec, files: dict[str, by
         mount.attach(tree, f"{stage}/root")
     else:
         mount.attach(tree, f"{stage}/lower")
-        (changes, work), user = _layer(stage, None), BUILD_BASE + _SMOKE_UID
-        rootfs.give(changes, f"{stage}/lower", spec.writable, BUILD_BASE, user, user)
+        changes, work = _layer(stage, None)
+        rootfs.give(changes, f"{stage}/lower", spec.writable, BUILD_BASE, SMOKE_USER, SMOKE_USER)
         mount.attach(rootfs.overlay([f"{stage}/lower"], changes, work), f"{stage}/root")
     root = os.open(f"{stage}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -249,8 +248,7 @@ def _stage_smoke(stage: str, image: str, spec: TemplateSpec, files: dict[str, by
         for name, data in files.items():
             if data:  # an empty one is not bound: the image's placeholder is as empty
                 _file(stage, root, name, data)
-        user = BUILD_BASE + _SMOKE_UID
-        own_directory(f"{stage}/home/smoke", user, 0o700)
+        own_directory(f"{stage}/home/smoke", SMOKE_USER, 0o700)
         mount.attach_beneath(mount.clone(f"{stage}/home", READ_ONLY), root, "home")
         mount.attach_beneath(mount.clone(f"{stage}/home/smoke", PLAIN), root, "home/smoke")
     finally:

@@ -86,13 +86,10 @@ def _require(path: str, uid: int, gid: int, mode: int) -> os.stat_result:
 
 def _place(paths: Paths, recipe: Recipe) -> None:
     """The jail's own files, where they differ. The directory is root's, so nobody else writes in it meanwhile."""
-    source = f"{paths.jail(recipe.user)}/etc"
-    require_root_owned_chain(source)
+    require_root_owned_chain(paths.jail(recipe.user))
     with Tree(recipe.home) as tree:
         tree.mkdir("etc", 0o755, 0, 0)
-        for name in recipe.files:
-            with open(f"{source}/{name}", "rb") as file:
-                data = file.read()
+        for name, data in recipe.files.items():
             try:
                 same = tree.read_file(f"etc/{name}") == data
             except (OSError, JailkitError):  # it is missing, or something else than a file

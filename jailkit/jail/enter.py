@@ -22,8 +22,7 @@ def run(paths: Paths, name: str, argv: list[str] | None) -> int:
 
     The leader, a child, is what the hook knows as the session and moves into the jail's control group; our own
     process stays where it is. Raise ``missing.jail``, ``jail.files-only``, ``jail.disabled``,
-    ``login.refused`` (the reason is in the
-    system log)."""
+    ``login.refused`` (the reason is in the system log)."""
     recipe = recipes.load(paths, name)
     if recipe.level == "chroot":
         raise JailkitError(

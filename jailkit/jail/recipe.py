@@ -3,7 +3,7 @@
 Provisioning resolves template and spec once and writes the result here (``jails/<name>/recipe``), so that a login
 needs no TOML, no JSON, no validation and no name service: on the login path each import costs milliseconds
 (``dataclasses`` 8, ``json`` 3), so this is a plain class and a file of ``field value`` lines, a list's field once for
-each item.
+each item. The jail's own ``/etc`` files are in it: as files each would cost every dormant jail an inode and a block.
 
 It names no image, but the tag that says which one it is now: an update of ten thousand jails moves one tag.
 """
@@ -27,8 +27,8 @@ class Recipe:
     resolved from; an image of another world asks for a new recipe. level: "namespaces" or "chroot". mode of the root:
     "readonly", "overlay" or "ephemeral"; writable: its directories that are the user's.
     network: "none" or "host". connectors: host services that are let in. binds: host directories shown read-only at the
-    same place. files: names below ``jails/<name>/etc`` that are bound over the image's ``/etc/<name>``. tmp_bytes: size
-    of the jail's own tmpfs. linger: seconds after the last session, None: for ever. services: PAM services that may
+    same place. files: content of the jail's own files in ``/etc``, which are bound over the image's. tmp_bytes: size of
+    the jail's own tmpfs. linger: seconds after the last session, None: for ever. services: PAM services that may
     open a session. path: PATH inside. sftp: the sftp server's path inside. disabled: why no login is possible, or "".
     plan, stamp: the plan that it was resolved from and what its file was like then (:func:`stamp`); of another file a
     new recipe is asked for. limits: those of :data:`LIMITS` that there are, in bytes, seconds, microseconds of CPU time
@@ -58,7 +58,7 @@ class Recipe:
         path: str = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games",
         sftp: str = "/usr/lib/openssh/sftp-server",
         binds: list[str] | None = None,
-        files: list[str] | None = None,
+        files: dict[str, bytes] | None = None,
         tmp_bytes: int = 256 << 20,
         disabled: str = "",
         plan: str = "",
@@ -73,7 +73,7 @@ class Recipe:
         self.shell, self.network, self.linger, self.path, self.sftp = shell, network, linger, path, sftp
         self.services = ["sshd", "su", "su-l", "login", "jailctl"] if services is None else services
         self.binds = ["/usr"] if binds is None else binds
-        self.files = ["passwd", "group", "hostname", "hosts"] if files is None else files
+        self.files = files or {}
         self.tmp_bytes, self.disabled = tmp_bytes, disabled
         self.plan, self.stamp = plan, stamp
         self.limits, self.hours, self.sources = limits or {}, hours or [], sources or []
@@ -95,15 +95,17 @@ class Recipe:
 
 LIMITS = ("memory", "swap", "cpu", "cpu_weight", "processes", "read", "write", "read_ops", "write_ops", "open_files",
           "sessions", "idle", "session", "expires")  # fmt: skip
-_LISTS = ("services", "binds", "files", "writable", "connectors", "hours", "sources")
+_LISTS = ("services", "binds", "writable", "connectors", "hours", "sources")
 _NUMBERS = ("uid", "gid", "base", "tmp_bytes")
 
 
 def text(recipe: Recipe) -> str:
     """The file's content. Raise ValueError for a value that holds a line break: the spec admits none."""
     lines = []
-    fields = {key: value for key, value in vars(recipe).items() if key != "limits"}
-    for key, value in sorted({**fields, **{f"limit.{name}": amount for name, amount in recipe.limits.items()}}.items()):
+    fields = {key: value for key, value in vars(recipe).items() if key not in ("files", "limits")}
+    fields |= {f"file.{name}": _escaped(data) for name, data in recipe.files.items()}
+    fields |= {f"limit.{name}": amount for name, amount in recipe.limits.items()}
+    for key, value in sorted(fields.items()):
         for item in value if key in _LISTS else ["forever" if value is None else value]:
             line = f"{key} {item}"
             if "\n" in line or "\r" in line:
@@ -115,6 +117,7 @@ def text(recipe: Recipe) -> str:
 def parse(content: str) -> Recipe:
     """The opposite of :func:`text`. Raise ValueError or TypeError."""
     fields: dict[str, object] = {key: [] for key in _LISTS}
+    files: dict[str, bytes] = {}
     limits: dict[str, int] = {}
     for line in content.split("\n")[:-1]:
         key, _, value = line.partition(" ")
@@ -122,6 +125,8 @@ def parse(content: str) -> Recipe:
             items = fields[key]
             assert isinstance(items, list)
             items.append(value)
+        elif key.startswith("file.") and key[5:] not in files and "/" not in key:
+            files[key[5:]] = _plain(value)
         elif key.startswith("limit.") and key[6:] in LIMITS and key[6:] not in limits:
             limits[key[6:]] = int(value)
         elif key in fields:
@@ -130,7 +135,17 @@ def parse(content: str) -> Recipe:
             fields[key] = None if value == "forever" else int(value)
         else:
             fields[key] = int(value) if key in _NUMBERS else value
-    return Recipe(limits=limits, **fields)  # type: ignore[arg-type]
+    return Recipe(files=files, limits=limits, **fields)  # type: ignore[arg-type]
+
+
+def _escaped(data: bytes) -> str:
+    found = data.decode(errors="surrogateescape").replace("\\", "\\\\")
+    return found.replace("\n", "\\n").replace("\r", "\\r")
+
+
+def _plain(value: str) -> bytes:
+    parts = [part.replace("\\n", "\n").replace("\\r", "\r") for part in value.split("\\\\")]
+    return "\\".join(parts).encode(errors="surrogateescape")
 
 
 def load(paths: Paths, name: str) -> Recipe:
@@ -138,7 +153,7 @@ def load(paths: Paths, name: str) -> Recipe:
     path = paths.recipe(name)
     try:
         with open(path, "rb") as file:
-            recipe = parse(file.read().decode())
+            recipe = parse(file.read().decode(errors="surrogateescape"))
         if recipe.user != name or min(recipe.uid, recipe.gid, recipe.base) < 1:
             raise ValueError("it is another user's")  # or root's: a start would take that one's place
         return recipe
@@ -205,7 +220,7 @@ def prepare(paths: Paths, recipe: Recipe, sync: bool = True) -> None:
     path = f"{paths.recipe(recipe.user)}.new"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as file:
-        file.write(text(recipe).encode())
+        file.write(text(recipe).encode(errors="surrogateescape"))
         file.flush()
         if sync:
             os.fsync(file.fileno())

@@ -3,7 +3,7 @@
 One tmpfs at the scratch mount point holds everything that is the jail's own for its lifetime (one superblock: each
 costs some 10 KiB); its directories are bound into the image, which is mounted below it, at ``root``:
 
-    /run/jailctl/root          tmpfs            root  lower  layer  dev  tmp  vartmp  run  shm  top  masked
+    /run/jailctl/root          tmpfs            root  lower  layer  etc  dev  tmp  vartmp  run  shm  top  masked
     /run/jailctl/root/root     the image, read-only, ids mapped; or, where the template's root is writable:
     /run/jailctl/root/root     an overlay of
     /run/jailctl/root/lower      the image, read-only, ids mapped, and
@@ -23,8 +23,8 @@ from . import connect
 from .recipe import Recipe
 
 _DIRECTORIES = {
-    "root": 0o755, "lower": 0o700, "layer": 0o700, "dev": 0o755, "tmp": 0o1777, "vartmp": 0o1777, "run": 0o755,
-    "shm": 0o1777, "top": 0o755,
+    "root": 0o755, "lower": 0o700, "layer": 0o700, "etc": 0o755, "dev": 0o755, "tmp": 0o1777, "vartmp": 0o1777,
+    "run": 0o755, "shm": 0o1777, "top": 0o755,
 }  # fmt: skip
 
 
@@ -34,13 +34,13 @@ def inside(paths: Paths) -> str:
 
 
 def check(paths: Paths, recipe: Recipe) -> None:
-    """Refuse early, with a sentence, what the mounts would refuse with an errno; and refuse a root, a rendered file,
-    a home or a bind below a directory that somebody else could swap: at each start, as a mode can change any day."""
+    """Refuse early, with a sentence, what the mounts would refuse with an errno; and refuse a root, a home or a
+    bind below a directory that somebody else could swap: at each start, as a mode can change any day."""
     if not os.path.exists(paths.keeper):
         raise JailkitError("missing.keeper", f"{paths.keeper} is missing", "run ./install again")
     above = [os.path.dirname(path) for path in (recipe.home, *recipe.binds)]  # they themselves may be somebody else's
     root = paths.image_root(recipe.image)
-    for path in (root, f"{paths.jail(recipe.user)}/etc", *dict.fromkeys(above)):
+    for path in (root, paths.jail(recipe.user), *dict.fromkeys(above)):
         require_root_owned_chain(path)
     top = "/" + recipe.home.split("/")[1]
     if not os.path.isdir(root + top):
@@ -60,9 +60,9 @@ def build(paths: Paths, recipe: Recipe, userns: int, sockets: connect.Sockets | 
     root = os.open(inside(paths), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         rootfs.show(recipe.binds, root, userns)
-        for name in recipe.files:
-            source = f"{paths.jail(recipe.user)}/etc/{name}"
-            tree = rootfs.idmapped(source, userns, READ_ONLY | mount.NOEXEC, name)
+        for name, data in recipe.files.items():
+            rootfs.own_file(f"{stage}/etc/{name}", data, recipe.base)
+            tree = mount.clone(f"{stage}/etc/{name}", READ_ONLY | mount.NOEXEC)
             mount.attach_beneath(tree, root, f"etc/{name}")
         if sockets is not None:
             sockets.staged(f"{stage}/dev", recipe.base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -9,7 +10,7 @@ import time
 from ..errors import JailkitError
 from ..kernel import cgroup, proc
 from ..paths import Paths
-from . import runtime, slices
+from . import freeze, meter, runtime, slices
 
 
 def stop(paths: Paths, uid: int, user: str, seconds: float = 10.0) -> bool:
@@ -24,8 +25,11 @@ def stop(paths: Paths, uid: int, user: str, seconds: float = 10.0) -> bool:
 
 
 def _stop(paths: Paths, uid: int, user: str, seconds: float) -> bool:
+    freeze.thaw(uid)  # who is frozen cannot end (a backup and its helper were killed: it would hold the lock)
     record = runtime.running(paths, uid)
     if record is not None:
+        with contextlib.suppress(OSError):  # what is counted must not hinder the end
+            meter.settle(paths, uid, record.cgroups)
         pidfd = runtime.keeper(record)
         if pidfd is not None:
             proc.send(pidfd, signal.SIGKILL)

@@ -21,6 +21,7 @@ _NUMBERS = {
     "close_range": 436,
     "openat2": 437,
     "mount_setattr": 442,
+    "quotactl_fd": 443,
     "pivot_root": {"x86_64": 155, "aarch64": 41}.get(MACHINE, -1),
     "keyctl": {"x86_64": 250, "aarch64": 219}.get(MACHINE, -1),
     "seccomp": {"x86_64": 317, "aarch64": 277}.get(MACHINE, -1),

@@ -37,6 +37,17 @@ def own_directory(path: str, owner: int, mode: int, group: int | None = None) ->
     os.chmod(path, mode)
 
 
+def own_file(path: str, data: bytes, owner: int) -> None:
+    """Make the file ``path``, which everybody may read, in a tree that is ours alone."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, data)
+        os.fchown(fd, owner, owner)
+        os.fchmod(fd, 0o644)
+    finally:
+        os.close(fd)
+
+
 def idmapped(source: str | int, userns: int, attributes: int, what: str) -> int:
     """Detached clone of the mount at ``source``, whose files of root's show as root's inside ``userns``. Raise
     ``host.idmap``, OSError."""

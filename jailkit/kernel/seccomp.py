@@ -63,6 +63,9 @@ _REQUESTS = (
     0x5412,  # TIOCSTI: pushes characters into a terminal's input (CVE-2017-5226)
     0x541C,  # TIOCLINUX: the same by way of the console's selection
     0x5423,  # TIOCSETD: loads the module of a line discipline, for anybody (CVE-2017-2636, CVE-2023-6546)
+    # btrfs lets anybody make subvolumes and snapshots, which are outside the quota of the one around them, and the
+    # owner of one make it read-only, so that root cannot remove it: SUBVOL_CREATE, SNAP_CREATE, their v2, _SETFLAGS
+    0x5000940E, 0x50009401, 0x50009418, 0x50009417, 0x4008941A,
 )
 
 # what a program needs that reads one stream and writes another: memory, the streams, time, its end (x86_64, aarch64)
@@ -74,6 +77,16 @@ _STREAMS: dict[str, tuple[int, int]] = {
     "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139), "restart_syscall": (219, 128), "exit": (60, 93),
     "exit_group": (231, 94),
 }  # fmt: skip
+
+# and what one needs that reads or writes files in its root, with their modes, times and attributes, or gets them handed
+_FILES: dict[str, tuple[int, int]] = {
+    "openat": (257, 56), "openat2": (437, 437), "getdents64": (217, 61), "statx": (332, 291), "readlinkat": (267, 78),
+    "flistxattr": (196, 13), "fgetxattr": (193, 10), "fsetxattr": (190, 7), "pread64": (17, 67), "pwrite64": (18, 68),
+    "mkdirat": (258, 34), "symlinkat": (266, 36), "linkat": (265, 37), "mknodat": (259, 33), "fchownat": (260, 54),
+    "fchown": (93, 55), "fchmod": (91, 52), "utimensat": (280, 88), "ftruncate": (77, 46),
+    "copy_file_range": (326, 285), "sendmsg": (46, 211), "recvmsg": (47, 212), "dup": (32, 23),
+}  # fmt: skip
+_FICLONE = 0x40049409
 
 _INSTALLERS = {
     "mount", "umount2", "pivot_root", "chroot", "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick",
@@ -128,6 +141,17 @@ def streams_only(machine: str) -> bytes:
     out = [_op(_LD, 4), _op(_JEQ, _AUDIT_ARCH[machine], 1, 0), _deny(errno.EPERM), _op(_LD, 0)]
     for numbers in _STREAMS.values():
         out += [_op(_JEQ, numbers[column], 0, 1), _op(_RET, _ALLOW)]
+    return b"".join([*out, _deny(errno.EPERM)])
+
+
+def files_only(machine: str) -> bytes:
+    """The same for a process that works on files, too: those in its root, and those that it is handed. Of ioctl(2) only
+    FICLONE, which shares a file's blocks. Raise KeyError as :func:`program`."""
+    column = 0 if machine == "x86_64" else 1
+    out = [_op(_LD, 4), _op(_JEQ, _AUDIT_ARCH[machine], 1, 0), _deny(errno.EPERM), _op(_LD, 0)]
+    for numbers in (*_STREAMS.values(), *_FILES.values()):
+        out += [_op(_JEQ, numbers[column], 0, 1), _op(_RET, _ALLOW)]
+    out += [_op(_JEQ, _IOCTL[machine], 0, 3), _argument(1), _op(_JEQ, _FICLONE, 0, 1), _op(_RET, _ALLOW)]
     return b"".join([*out, _deny(errno.EPERM)])
 
 

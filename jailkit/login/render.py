@@ -33,6 +33,7 @@ def render(paths: Paths, relative: str) -> str:
     values = {
         "group": GROUP, "chroot_group": CHROOT_GROUP, "files": chroot.FILES, "jails": paths.run_jails,
         "door": paths.door, "hook": paths.hook, "keys": paths.keys, "uids": paths.uids,
+        "root": paths.root,
     }  # fmt: skip
     for value in values.values():
         if not _PLAIN.fullmatch(value):

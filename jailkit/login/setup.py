@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ..errors import JailkitError
 from ..paths import Paths
-from . import gates, steps, user_manager, verify
+from . import gates, steps, usage_timer, user_manager, verify
 from .steps import Provision, Step
 
 Progress = Callable[[str], None]
@@ -44,6 +44,7 @@ def all_steps(paths: Paths, provision: Provision, scripts: dict[str, str]) -> li
         *(steps.Image(paths, template, verify.TEMPLATES) for template in verify.TEMPLATES),
         steps.Completion(scripts),
         user_manager.UserManager(paths),
+        usage_timer.UsageTimer(paths),
         gates.Pam(paths),
         gates.Sshd(paths),
     ]

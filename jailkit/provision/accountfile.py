@@ -70,6 +70,11 @@ class AccountFile:
         """The third field of each line: uids or gids."""
         return {fields[2] for fields in (line.split(b":", 3) for line in self._lines) if len(fields) > 3}
 
+    def lists(self, name: bytes) -> list[bytes]:
+        """Names of the groups that ``name`` is a member of."""
+        fields = (line.split(b":") for line in self._lines)
+        return [one[0] for one in fields if len(one) == 4 and name in one[3].split(b",") and one[0] != name]
+
     # -- changing
 
     def put(self, fields: Sequence[bytes]) -> None:

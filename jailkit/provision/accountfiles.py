@@ -16,7 +16,8 @@ would say again what they have always said of others.
 The order of the renames is what makes a kill harmless. An account exists from the moment that it stands in passwd(5).
 Adding: gshadow, group, shadow, then passwd: at that instant she is a member of her groups, has a shadow line, and the
 door as her shell. Removing: passwd first, then the rest. Changing: groups that are joined, then the shell, then
-groups that are left. What a kill leaves in the other files is a name that nobody has; the next rewrite about that name
+groups that are left. Renaming: as adding, but that the old line of passwd goes at the same instant; then what is left
+of the old name. What a kill leaves in the other files is a name that nobody has; the next rewrite about that name
 puts it right (:func:`change` takes any of these states)."""
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import subprocess
 import syslog
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import JailkitError
@@ -70,6 +71,17 @@ class Changed:
     password: str | None = None
     join: tuple[str, ...] = ()
     leave: tuple[str, ...] = ()
+    home: str | None = None
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """An account that gets another name, with its group, and ``home`` for a home; its uid is the same."""
+
+    old: str
+    name: str
+    uid: int
+    home: str
 
 
 def encoded(value: str) -> bytes:
@@ -121,8 +133,8 @@ class _Files:
 
 
 def change(
-    add: Iterable[New] = (), remove: Iterable[tuple[str, int]] = (), alter: Iterable[Changed] = (), *,
-    etc: str = "/etc", seconds: float = 30.0, point: Point = lambda label: None,
+    add: Iterable[New] = (), remove: Iterable[tuple[str, int]] = (), alter: Iterable[Changed] = (),
+    rename: Iterable[Renamed] = (), *, etc: str = "/etc", seconds: float = 30.0, point: Point = lambda label: None,
 ) -> dict[str, JailkitError]:  # fmt: skip
     """First what is removed, then what is changed, then what is added; each part is a rewrite of its own, as each has
     an order of its own, under one turn of the locks. Return those that are refused, by name, each with its error; the
@@ -135,11 +147,12 @@ def change(
 
     Raise ``busy.accounts``, ``host.accounts``, ``unsafe.file``, OSError: nothing of that part is done then."""
     refused: dict[str, JailkitError] = {}
-    removed, altered, added = list(remove), list(alter), list(add)
+    removed, altered, renamed, added = list(remove), list(alter), list(rename), list(add)
     leaving = [Changed(one.name, leave=one.leave) for one in altered if one.leave]
-    altered = [Changed(one.name, one.shell, one.password, one.join) for one in altered]
+    altered = [replace(one, leave=()) for one in altered]
     parts: list[tuple[Sequence[Any], Callable[[_Files, Any], None], Sequence[str]]] = [
-        (removed, _remove, _REMOVING), (altered, _alter, _ADDING), (leaving, _alter, _ADDING), (added, _add, _ADDING),
+        (removed, _remove, _REMOVING), (altered, _alter, _ADDING), (leaving, _alter, _ADDING),
+        (renamed, _rename, _ADDING), (renamed, _forget, _REMOVING), (added, _add, _ADDING),
     ]  # fmt: skip
     with accountlock.locked(etc, _LOCK_ORDER, seconds):
         for wanted, edit, order in parts:
@@ -210,21 +223,55 @@ def _remove(files: _Files, one: tuple[str, int]) -> None:
 def _alter(files: _Files, one: Changed) -> None:
     name = encoded(one.name)
     passwd, shadow = files.passwd.get(name), files.shadow.get(name)
-    if (one.shell is not None and (passwd is None or len(passwd) != 7)) or (
+    if ((one.shell, one.home) != (None, None) and (passwd is None or len(passwd) != 7)) or (
         one.password is not None and (shadow is None or len(shadow) != 9)
     ):
         raise JailkitError("missing.account", f"there is no whole line of {one.name} in /etc/passwd and /etc/shadow")
-    shell = None if one.shell is None else encoded(one.shell)
+    place = {5: one.home, 6: one.shell}
+    fields = {column: encoded(text) for column, text in place.items() if text is not None}
     password = None if one.password is None else encoded(one.password)
     files.require_groups([encoded(each) for each in (*one.join, *one.leave)])
     for each in one.join:
         files.joining.setdefault(encoded(each), []).append(name)
     for each in one.leave:
         files.parting.setdefault(encoded(each), set()).add(name)
-    if shell is not None and passwd is not None:
-        files.passwd.put([*passwd[:6], shell])
+    if fields and passwd is not None:
+        files.passwd.put([fields.get(column, have) for column, have in enumerate(passwd)])
     if password is not None and shadow is not None:
         files.shadow.put([name, password, files.ageing[0], *shadow[3:]])
+
+
+def _rename(files: _Files, one: Renamed) -> None:
+    """Both names stand in group and shadow until the next part, the one in passwd is exchanged."""
+    old, name, number = encoded(one.old), encoded(one.name), b"%d" % one.uid
+    passwd = files.passwd.get(name) or files.passwd.get(old)
+    if passwd is None or len(passwd) != 7 or passwd[2] != number:
+        raise JailkitError("missing.account", f"there is no account {one.old} with uid {one.uid}", "pwck -r")
+    if (group := files.group.get(name)) is not None and group[2:3] != [passwd[3]]:
+        raise JailkitError("conflict.group-exists", f"there is a group {one.name} already", "choose another name")
+    for file in (files.group, files.gshadow, files.shadow):
+        fields = file.get(old)
+        mine = fields is not None and (file is not files.group or fields[2:3] == [number])
+        if fields is not None and mine and file.get(name) is None:
+            members = [name if member == old else member for member in fields[-1].split(b",")]
+            file.put([name, *fields[1:-1], fields[-1] if file is files.shadow else b",".join(members)])
+    for group_name in files.group.lists(old):
+        files.joining.setdefault(group_name, []).append(name)
+    files.passwd.put([name, *passwd[1:5], encoded(one.home), passwd[6]])
+    files.passwd.drop(old)
+
+
+def _forget(files: _Files, one: Renamed) -> None:
+    old, number = encoded(one.old), b"%d" % one.uid
+    passwd = files.passwd.get(encoded(one.name))
+    if passwd is None or passwd[2:3] != [number] or files.passwd.get(old) is not None:
+        return  # it was refused
+    group = files.group.get(old)
+    files.shadow.drop(old)
+    files.leaving.add(old)
+    if group is None or group[2:3] == [number]:
+        files.group.drop(old)
+        files.gshadow.drop(old)
 
 
 # -- replacing

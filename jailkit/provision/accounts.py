@@ -19,7 +19,7 @@ from ..errors import JailkitError
 from ..kernel import disk
 from ..paths import CHROOT_GROUP, GROUP, Paths
 from . import accountfiles
-from .accountfiles import Changed, New, Point
+from .accountfiles import Changed, New, Point, Renamed
 
 USERDEL = "/usr/sbin/userdel"
 GROUPADD = "/usr/sbin/groupadd"
@@ -161,11 +161,11 @@ def ensure_groups(paths: Paths) -> None:
 
 def change(
     paths: Paths, add: Sequence[New] = (), remove: Sequence[tuple[str, int]] = (), alter: Sequence[Changed] = (),
-    point: Point = lambda label: None,
+    rename: Sequence[Renamed] = (), point: Point = lambda label: None,
 ) -> dict[str, JailkitError]:  # fmt: skip
     """See accountfiles.change. Ours take turns on one lock, which is fairer than trying for the system's."""
     with _turn(paths):
-        return accountfiles.change(add, remove, alter, point=point)
+        return accountfiles.change(add, remove, alter, rename, point=point)
 
 
 def _one(refused: dict[str, JailkitError]) -> None:
@@ -202,8 +202,24 @@ def with_subordinates(names: Iterable[str]) -> set[str]:
     return found & set(names)
 
 
+def rename(
+    paths: Paths, old: str, name: str, uid: int, home: str, point: Point = lambda label: None
+) -> None:
+    """Give the account ``old`` and its group another name, or complete that. Raise ``missing.account``,
+    ``conflict.group-exists``, ``conflict.subordinate``, ``busy.accounts``."""
+    if any(_lines(file, old) for file in SUBORDINATE):
+        raise JailkitError(
+            "conflict.subordinate", f"{old} has subordinate ids, which go by the name", "ls -l /etc/subuid /etc/subgid"
+        )
+    _one(change(paths, rename=[Renamed(old, name, uid, home)], point=point))
+
+
 def set_shell(paths: Paths, name: str, shell: str) -> None:
     _one(change(paths, alter=[Changed(name, shell=shell)]))
+
+
+def set_home(paths: Paths, name: str, home: str) -> None:
+    _one(change(paths, alter=[Changed(name, home=home)]))
 
 
 def join(paths: Paths, name: str, group: str = GROUP) -> None:

@@ -11,11 +11,12 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from ..errors import JailkitError
 from ..paths import Paths
 from ..spec.config import Config
-from .operations import Operation, from_data
+from .operations import Operation, RenameRow, from_data
 from .state import OpenPlan, State
 from .world import World
 
@@ -25,7 +26,7 @@ Boundary = Callable[[int, str], None]
 """Called at each boundary, for crash tests: number of the step from 0, and "doing" (marked, not begun), "applied"
 (done, not marked), "done", "undoing", "undone", or a name that the operation has for a point within itself."""
 
-_UNDONE = {"add": None, "mend": "present", "change": "present", "remove": "present"}
+_MIB = 1 << 20
 
 
 def _nothing(*_: object) -> None:
@@ -50,10 +51,18 @@ class Applier:
         self._progress = progress or _nothing
         self._boundary = boundary or _nothing
 
+    @property
+    def results(self) -> dict[str, Any]:
+        """What the operations had to say."""
+        return self._world.results
+
     def begin(self, kind: str, operations: Sequence[Operation]) -> None:
         """Write the plan down and carry it out. Raise what an operation raised, after undoing what was done."""
         with told():
-            self._state.begin(self._name, kind, [operation.data() for operation in operations], int(time.time()))
+            with self._state.together():
+                self._state.begin(self._name, kind, [operation.data() for operation in operations], int(time.time()))
+                if isinstance(operations[0], RenameRow):  # there is no moment when the plan is one of no jail
+                    operations[0].apply(self._world)
             self.resume()
 
     def resume(self) -> None:
@@ -89,7 +98,7 @@ class Applier:
                 ) from None  # fmt: skip
             self._state.step(plan.id, number, "todo")
             self._boundary(number, "undone")
-        self._state.end(plan.id, self._name, _UNDONE[plan.kind])
+        self._state.end(plan.id, self._name, None if plan.kind == "add" else "present")
 
     def _open(self) -> OpenPlan:
         plan = self._state.open_plan(self._name)
@@ -101,6 +110,22 @@ class Applier:
         self._world.note = dict(note)
         self._world.keep = lambda values: self._state.note(plan.id, number, values)
         self._world.point = lambda label: self._boundary(number, label)
+        self._world.moved = self._rate(number + 1, len(plan.steps), plan.steps[number][0])
+
+    def _rate(self, number: int, total: int, data: dict[str, Any]) -> Callable[[int], None]:
+        """Says how far a long step has come, and how fast: four times a second."""
+        began = said = time.monotonic()
+
+        def moved(count: int) -> None:
+            nonlocal said
+            now = time.monotonic()
+            if now - said > 0.25:
+                said = now
+                rate = count / _MIB / (now - began)
+                text = f"{from_data(data).describe()}: {count // _MIB:,} MiB, {rate:,.0f} MiB/s"
+                self._progress(number, total, text)
+
+        return moved
 
     def _forward(self, plan: OpenPlan) -> None:
         for number, (data, state, note) in enumerate(plan.steps):

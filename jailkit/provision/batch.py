@@ -18,7 +18,7 @@ from ..paths import Paths
 from ..spec.config import Config
 from . import accounts, lock
 from .apply import Boundary
-from .operations import Reserve, WriteArchive
+from .operations import MoveHome, Reserve, WriteArchive
 from .operations.reserve import Room
 from .plan import Plan
 from .state import State
@@ -117,7 +117,7 @@ class Batch:
                     continue
                 if not plan.operations:
                     found[task.name] = "same", plan, None
-                elif any(isinstance(operation, WriteArchive) for operation in plan.operations):
+                elif any(isinstance(operation, (WriteArchive, MoveHome)) for operation in plan.operations):
                     apart.append(task)
                 else:
                     plans[task.name] = plan

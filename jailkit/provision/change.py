@@ -11,8 +11,11 @@ The order, and why each boundary is safe when the process is killed there:
     image           nobody's in particular.
     jail-files      one rename of the recipe, which a start reads whole. A jail that runs keeps its root, its shell and
                     its network until it stops.
+    set-quota       after the home and the layer that it is for; for who is writing as well.
     resume          last of what the user meets: logins become possible when everything is there.
     spec            the file says it when it is so.
+
+Where the home is moved, the jail is closed and ended first, and opened last (see _move).
 
 Until the last step has its mark, the next run goes on from here; an error undoes what was done, by the data of the spec
 that was applied before."""
@@ -26,13 +29,20 @@ from ..spec.jail import JailSpec, changes, differences
 from .facts import Facts
 from .operations import (
     BuildImage,
+    Close,
     Confine,
+    Enable,
     JailFiles,
     KeyFile,
+    LeaveHome,
     MakeHome,
+    MoveHome,
     Operation,
+    OwnHome,
+    SetHome,
     SetLimits,
     SetPassword,
+    SetQuota,
     StopJail,
     Suspend,
     WriteSpec,
@@ -60,8 +70,28 @@ def require_unedited(want: JailSpec, facts: Facts) -> None:
         )  # fmt: skip
 
 
+def own_home(facts: Facts) -> bool:
+    """Whether the home is there and belongs to root or to nobody instead of its user."""
+    managed, home = facts.managed, facts.home
+    return (
+        managed is not None and home is not None and home.kind == "directory" and not managed.existing
+        and not facts.home_is_own and not home.owner and not home.unsafe
+    )  # fmt: skip
+
+
 def image(facts: Facts) -> list[Operation]:
     return [] if facts.image else [BuildImage(f"template {facts.reference} has no image", template=facts.reference)]
+
+
+def quota(facts: Facts) -> list[Operation]:
+    """Limits of disk and inodes, where others hold than are asked for."""
+    found = facts.quota
+    if found is None or found.held:
+        return []
+    limited = found.disk or found.inodes
+    why = "others hold" if found.old_disk or found.old_inodes else "none hold yet"
+    old = {"old_disk": found.old_disk, "old_inodes": found.old_inodes}
+    return [SetQuota(why if limited else "none are asked for", disk=found.disk, inodes=found.inodes, **old)]
 
 
 def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[Operation], list[str]]:
@@ -70,17 +100,44 @@ def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[O
     managed = facts.managed
     assert managed is not None
     have = want if managed.applied or managed.spec is None else JailSpec.model_validate(managed.spec)
-    rows = differences(have, want)
+    rows = differences(have, want) if have != want else []
     old = have.data() if rows else {}
-    steps = shut(want, have, facts)
-    steps += _access(want, have, facts, hashed, old)
+    access = _access(want, have, facts, hashed, old)
+    if facts.target is not None:
+        return _move(want, facts, rows, old, access), []
+    steps = shut(want, have, facts) + access
     made, warnings = _jail_files(want, facts, rows, old)
-    steps += made
+    if facts.home is not None and facts.home.owner:
+        warnings.append(f"the home {facts.home.path} belongs to {facts.home.owner}: left as it is")
+    steps += made + quota(facts)
     if want.suspended is None and facts.suspended is not None:
         why = "it is suspended no more" if have.suspended is not None else "the spec says nothing of that"
         steps.append(Suspend(why, message=None, old=have.suspended or facts.suspended or None))
     steps += spec_file(want, facts, rows, old)
     return steps, warnings
+
+
+def _move(
+    want: JailSpec, facts: Facts, rows: list[tuple[str, str, str]], old: dict[str, Any], access: list[Operation]
+) -> list[Operation]:
+    """With the home: the jail is closed and has ended before, and is opened, or shut for another reason, last. Until
+    then all of it can go back."""
+    managed, target = facts.managed, facts.target
+    assert managed is not None
+    assert target is not None
+    before, now = managed.home, target.path
+    return [
+        Close("its home is moved"),
+        StopJail("who stands in a directory that is moved would stay in it"),
+        MoveHome(f"the home is to be {now}", home=before, to=now),
+        SetHome("it is elsewhere", home=now, old=before),
+        *access,
+        *image(facts),
+        JailFiles(_why(rows), spec=want.data(), fresh=False, old=old, home=now, old_home=before),
+        WriteSpec(_spec_why(facts, rows), spec=want.data(), fresh=False, old=old),
+        Enable("everything is in its place"),
+        LeaveHome("nothing of it may stay behind", home=before, new=now),
+    ]
 
 
 def shut(want: JailSpec, have: JailSpec, facts: Facts) -> list[Operation]:
@@ -130,8 +187,10 @@ def _access(want: JailSpec, have: JailSpec, facts: Facts, hashed: str | None, ol
         why = "other keys are asked for" if want.keys != have.keys else "it differs from the spec"
         before = tuple(have.keys) if old else None
         steps.append(KeyFile(why, keys=tuple(want.keys), fresh=False, old=before))
-    if facts.home is not None and not facts.home.kind and not managed.existing:
+    if facts.home is not None and not facts.home.kind and not managed.existing and facts.target is None:
         steps.append(MakeHome("it is missing", home=facts.home.path, fresh=False))
+    if own_home(facts) and facts.home is not None:
+        steps.append(OwnHome(f"it belongs to uid {facts.home.uid}", home=facts.home.path))
     if not facts.confined:
         steps.append(Confine("its shell or its groups were changed", fresh=False))
     if hashed is not None and facts.password is False:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .quota import Quota
+
 
 @dataclass(frozen=True)
 class Account:
@@ -34,7 +36,8 @@ class Account:
 class Home:
     """The directory where the home is, or is to be. kind: "" (nothing is there), "directory", "link" or "other".
 
-    unsafe: why the directories above it cannot be trusted, or ""."""
+    unsafe: why the directories above it cannot be trusted, or "". owner: the account that it belongs to, "" where that
+    is root or nobody; asked for only where it is not the jail's own."""
 
     path: str
     kind: str = ""
@@ -42,6 +45,7 @@ class Home:
     gid: int = -1
     mode: int = 0
     unsafe: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,11 @@ class Facts:
     marked: it carries jailkit's mark. image: digest that the template's tag names, or None. files: how the jail's own
     files stand: "missing", "same" or "differ". keys: "missing", "same" or "differ", against the spec on the disk.
     reference: the template that the jail is made from, the plan's or the default where the spec names none. shell: the
-    jail's login shell exists. running: the jail runs. suspended: see resolve.suspended. unheld: what of its limits this
-    host cannot hold, (name, reason); weak: sentences about what it holds in part. mounts: mount points at or below
-    home and jail directory. password: whether a given password is the account's; None when none was given. door: its
-    path, and whether it is installed."""
+    jail's login shell exists. running: the jail runs. suspended: see resolve.suspended. target: where the home is to
+    be, if that is elsewhere. unheld: what of its limits this host cannot hold, (name, reason); weak: sentences about
+    what it holds in part. mounts: mount points at or below home and jail directory. quota: limits of disk and inodes,
+    those that are asked for and those that hold; None: there are none. password: whether a given password is the
+    account's; None when none was given. door: its path, and whether it is installed."""
 
     name: str
     account: Account | None = None
@@ -86,9 +91,11 @@ class Facts:
     shell: bool = True
     running: bool = False
     suspended: str | None = None
+    target: Home | None = None
     unheld: tuple[tuple[str, str], ...] = ()
     weak: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()
+    quota: Quota | None = None
     password: bool | None = None
     door: bool = True
     door_path: str = "/opt/jailctl/libexec/door"
@@ -121,7 +128,8 @@ class Facts:
 def from_data(data: Mapping[str, Any]) -> Facts:
     """The inverse of :meth:`Facts.data`; what is left out has its default. Raise TypeError at unknown names."""
     values = dict(data)
-    for key, kind in (("account", Account), ("home", Home), ("managed", Managed)):
+    kinds = {"account": Account, "home": Home, "target": Home, "managed": Managed, "quota": Quota}
+    for key, kind in kinds.items():
         if values.get(key) is not None:
             values[key] = kind(**{name: _frozen(value) for name, value in values[key].items()})
     return Facts(**{key: value if key == "spec" else _frozen(value) for key, value in values.items()})

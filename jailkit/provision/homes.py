@@ -4,11 +4,12 @@ or deleted on descriptors, whatever the tenant has put there."""
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 
 from ..errors import JailkitError
 from ..jail import chroot
-from ..kernel import disk
+from ..kernel import disk, quota
 from ..kernel.beneath import Tree, require_root_owned_chain
 from .state import Row
 
@@ -17,13 +18,14 @@ _LIMIT = 16 << 20
 _DEPTH = 16
 
 
-def build(temporary: str, skel: str, uid: int, gid: int, sync: bool = True) -> None:
-    """Make ``temporary`` a home with what ``skel`` holds, all of it the user's, root's own until it is done.
+def build(temporary: str, skel: str, uid: int, gid: int, sync: bool = True, number: int = 0) -> None:
+    """Make ``temporary`` a home with what ``skel`` holds, all of it the user's, root's own until it is done. number:
+    for which it counts on a file system that counts (kernel/quota).
 
     Set-id bits, owners and extended attributes of ``skel`` do not come along; its links come as links. sync: False
     where the caller flushes the whole file system before it is published."""
     require_root_owned_chain(os.path.dirname(temporary))
-    os.mkdir(temporary, 0o700)
+    quota.directory(temporary, number)
     with Tree(temporary) as tree:
         if os.path.isdir(skel):
             require_root_owned_chain(skel)
@@ -35,17 +37,24 @@ def build(temporary: str, skel: str, uid: int, gid: int, sync: bool = True) -> N
             os.fsync(tree.fd)
 
 
-def build_chroot(temporary: str, uid: int, gid: int, sync: bool = True) -> None:
+def build_chroot(temporary: str, uid: int, gid: int, sync: bool = True, number: int = 0) -> None:
     """Make ``temporary`` the root of a chroot jail (jail/chroot.py), which is root's, with the directory that is the
-    user's; nobody gets in until it is done."""
+    user's; nobody gets in until it is done. number: see :func:`build`."""
     require_root_owned_chain(os.path.dirname(temporary))
-    os.mkdir(temporary, 0o700)
+    quota.directory(temporary, number)
     with Tree(temporary) as tree:
         tree.mkdir(chroot.FILES, chroot.FILES_MODE, uid, gid)
         os.fchown(tree.fd, 0, gid)
         os.fchmod(tree.fd, chroot.MODE)
         if sync:
             os.fsync(tree.fd)
+
+
+def complete_chroot(path: str, gid: int) -> None:
+    """Give the root of a chroot jail, whose files are there, its owner and mode."""
+    with Tree(path) as tree:
+        os.fchown(tree.fd, 0, gid)
+        os.fchmod(tree.fd, chroot.MODE)
 
 
 def _copy(source: int, tree: Tree, base: str, ids: tuple[int, int], sync: bool, depth: int) -> None:
@@ -102,6 +111,31 @@ def open_own(home: str, row: Row) -> int | None:
             "--keep-home leaves it alone",
         )
     return fd
+
+
+def owner(uid: int) -> str:
+    """Whose account has ``uid``, "" for nobody's and for root's."""
+    try:
+        return pwd.getpwuid(uid).pw_name if uid else ""
+    except KeyError:
+        return ""
+
+
+def take_back(home: str, row: Row) -> None:
+    """Make the directory ``home`` the jail's user's again. Raise ``unsafe.path``, ``conflict.home-owner`` where it
+    belongs to another account, OSError."""
+    require_root_owned_chain(os.path.dirname(home))
+    fd = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if is_own(status, row):
+            return
+        if name := owner(status.st_uid):
+            raise JailkitError("conflict.home-owner", f"{home} belongs to {name}", f"ls -ld {home}")
+        os.fchown(fd, 0 if row.level == "chroot" else row.uid, row.gid)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def seal(home: str, row: Row) -> None:

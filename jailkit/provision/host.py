@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import JailkitError
@@ -20,15 +21,16 @@ from ..paths import Paths
 from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
-from . import archive as archives
-from . import batch, files, inspect, keys, layout, limits, passwords, plan, refuse, resolve, suspension
+from . import batch, files, inspect, keys, layout, limits, passwords, plan, refuse, rename, resolve, suspension
 from .apply import Applier, Boundary, Progress, past_return
+from .backup import target
 from .batch import Progress as BatchProgress
 from .batch import Result, Stop, Task
 from .info import JailInfo, info
 from .lock import locked
 from .lookup import LIVE
 from .operations import KeepHome, Operation, WriteArchive, from_data
+from .request import Request
 from .state import OpenPlan, Row, State
 from .view import View
 
@@ -48,13 +50,17 @@ class _Add:
 class _Remove:
     keep_home: bool
     archive: str | None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
 class Plan(plan.Plan):
-    """A plan and what was asked for: it is judged again, with the facts of that moment, when it is applied."""
+    """A plan and what was asked for: it is judged again, with the facts of that moment, when it is applied.
 
-    request: _Add | _Remove | None = None
+    results: what its steps have to say when it was (a backup: file, bytes, sha256 ...)."""
+
+    request: _Add | _Remove | Request | None = None
+    results: dict[str, Any] = field(default_factory=dict)
 
 
 class Host:
@@ -69,11 +75,16 @@ class Host:
         """The state if there is one: a look at a host changes nothing on it."""
         return self.state if self._state is not None or os.path.exists(self.paths.state_db) else None
 
+    @property
+    def known_state(self) -> State | None:
+        """:attr:`state` where there is one: looking makes nothing."""
+        return self._known()
+
     def _opened(self, name: str) -> OpenPlan | None:
         state = self._known()
         return state.open_plan(name) if state else None
 
-    def _row(self, name: str) -> Row | None:
+    def row(self, name: str) -> Row | None:
         state = self._known()
         return state.get(name) if state else None
 
@@ -127,6 +138,16 @@ class Host:
         hashed = passwords.hash_password(password) if password is not None else None
         return self._plan(_Add(_with_keys(spec, keys), password, hashed, True, force))
 
+    def plan_rename(self, old: str, new: str, force: bool = False) -> Plan:
+        """How the jail of ``old`` becomes that of ``new``: account, group, home, spec, keys; uid and range stay. Reads
+        only. force: end its sessions. An empty plan: ``new`` was ``old`` once. Raise as rename.plan."""
+        return self.asked(new, rename.Rename(user_name(old), user_name(new), force))
+
+    def asked(self, name: str, request: Request) -> Plan:
+        """How what ``request`` asks of the jail of ``name`` is done; reads only. Raise what it raises."""
+        opened = self._opened(user_name(name))
+        return _resumed(opened, request, self._goes_back(opened, request)) if opened else request.judged(self)
+
     def _plan(self, request: _Add) -> Plan:
         spec = request.spec
         opened = self._opened(spec.user)
@@ -141,12 +162,15 @@ class Host:
             return self._judged_add(request)  # and it has ended
         return _resumed(opened, request, self._goes_back(opened, request))
 
-    def plan_remove(self, name: str, keep_home: bool = False, archive: str | None = None) -> Plan:
-        """How the jail of ``name`` goes; reads only. archive: absolute path of a tar (.tar, .tar.gz) of the home.
+    def plan_remove(
+        self, name: str, keep_home: bool = False, archive: str | None = None, whole: bool = False
+    ) -> Plan:  # fmt: skip
+        """How the jail of ``name`` goes; reads only. archive: absolute path of a tar (.tar, .tar.gz, .tar.zst) of the
+        home; whole: of a backup, which restores the jail.
 
         Raise ``missing.jail``, ``conflict.*``, ``busy.mounted``, ``unsafe.*``, ``usage.*``."""
         name = user_name(name)
-        request = _Remove(keep_home, archive)
+        request = _Remove(keep_home, archive, whole)
         opened = self._opened(name)
         if opened is not None:
             self._judged_before(opened, request)
@@ -157,40 +181,41 @@ class Host:
         try:
             return self._judged_whole(request, view)
         except JailkitError as error:
-            made = suspension.plan(self.paths, self._row(request.spec.user), request.spec, error)
+            row = view.rows.get(request.spec.user) if view else self.row(request.spec.user)
+            made = suspension.plan(self.paths, row, request.spec, error)
             if made is None or not request.change:
                 raise
-        return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
+        return _asked(made, request)
 
     def _judged_whole(self, request: _Add, view: View | None = None) -> Plan:
         spec = request.spec
         settled = resolve.settled(self.paths, self.config, spec)
         assert settled.template is not None
         template, image = (view.template if view else resolve.template)(self.paths, settled.template)
-        row = view.rows.get(spec.user) if view else self._row(spec.user)
-        look = view.look if view else LIVE
-        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look)
+        row = view.rows.get(spec.user) if view else self.row(spec.user)
+        look, able = (view.look, view.able) if view else (LIVE, None)
+        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look, able)
         if request.change:
             made = plan.plan_change(spec, template.spec, self.config, facts, request.hashed, request.force)
         else:
             made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
-        return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
+        return _asked(made, request)
 
     @staticmethod
-    def _judged_before(opened: OpenPlan, request: _Add | _Remove | None) -> None:
+    def _judged_before(opened: OpenPlan, request: _Add | _Remove | Request | None) -> None:
         """What can be refused before an interrupted plan is ended, as a refused call should change nothing."""
         if isinstance(request, _Remove):
             refuse.remove_options(request.keep_home, request.archive)
             if request.archive is not None and request.archive != _archive(opened):
-                archives.check_target(request.archive)
+                target.check(request.archive)
 
-    def _goes_back(self, opened: OpenPlan, request: _Add | _Remove | None) -> bool:
+    def _goes_back(self, opened: OpenPlan, request: _Add | _Remove | Request | None) -> bool:
         """Whether an interrupted plan is undone rather than finished: an addition that is to be removed now and that
         let nobody in, or a removal that has destroyed nothing and is asked for in another way (``--keep-home`` after
         all)."""
-        if opened.direction == "back" or not isinstance(request, _Remove):
-            return opened.direction == "back"
-        if past_return(self.paths, opened):
+        if opened.kind == "backup" or opened.direction == "back" or not isinstance(request, _Remove):
+            return opened.kind == "backup" or opened.direction == "back"
+        if past_return(self.paths, opened) or opened.kind == "rename":
             return False
         if opened.kind != "remove":
             return True
@@ -198,12 +223,12 @@ class Host:
         return (_archive(opened), keeps) != (request.archive, request.keep_home)
 
     def _judged_remove(self, name: str, request: _Remove, view: View | None = None) -> Plan:
-        row, look = (view.rows.get(name), view.look) if view else (self._row(name), LIVE)
+        row, look = (view.rows.get(name), view.look) if view else (self.row(name), LIVE)
         facts = inspect.for_remove(self.paths, self.config, row, name, look)
-        made = plan.plan_remove(name, facts, request.keep_home, request.archive)
+        made = plan.plan_remove(name, facts, request.keep_home, request.archive, request.whole)
         if request.archive is not None:
-            archives.check_target(request.archive)
-        return Plan(made.name, made.kind, made.operations, made.warnings, request=request)
+            target.check(request.archive)
+        return _asked(made, request)
 
     # -- doing
 
@@ -214,12 +239,15 @@ class Host:
         steps that have become unnecessary are left out, and a plan that has become another one is refused with
         ``conflict.plan-aged``. Raise ``busy.locked``, ``io.*``, ``interrupted.*`` and what operations raise."""
         if plan.request is None:
-            raise JailkitError("internal.plan", "this plan was not made by Host.plan_add or plan_remove")
-        with locked(self.paths, plan.name):
+            raise JailkitError("internal.plan", "this plan was not made by a Host")
+        with ExitStack() as locks:
+            for name in sorted({plan.name, *getattr(plan.request, "others", ())}):
+                locks.enter_context(locked(self.paths, name))
             applier = Applier(self.paths, self.config, self.state, plan.name, progress, boundary)
             fresh = self._aged(plan, applier)
             if fresh.operations:
                 applier.begin(fresh.kind, fresh.operations)
+            plan.results.update(applier.results)
         row = self.state.get(plan.name)
         return info(self.paths, row) if row else None
 
@@ -235,8 +263,11 @@ class Host:
                 applier.resume()
         if isinstance(request, _Add):
             fresh = self._judged_add(request)
-        else:
+        elif not isinstance(request, _Remove):
             assert request is not None
+            ended = opened is not None and not self._goes_back(opened, request) and request.is_that(opened)
+            fresh = replace(plan, operations=()) if ended else request.judged(self)
+        else:
             if opened is not None and self.state.get(plan.name) is None:
                 return replace(plan, operations=())  # what was to be removed is gone with the interrupted plan
             fresh = self._judged_remove(plan.name, request)
@@ -248,7 +279,7 @@ class Host:
 
     def add_many(
         self, requests: Iterable[tuple[JailSpec, str | None]], jobs: int = 2, progress: BatchProgress | None = None,
-        stop: Stop | None = None, force: bool = False,
+        stop: Stop | None = None, force: bool = False, boundary: Boundary | None = None,
     ) -> Iterator[Result]:  # fmt: skip
         """Bring this host to many specs (each with a password, or None), as :meth:`plan` and :meth:`apply` would one by
         one, some hundreds at a time; see batch.py. requests: read as they are needed. jobs: how many things are
@@ -256,15 +287,17 @@ class Host:
 
         A jail that fails stops no other: its result holds the error. Raise ``denied.root``, ``io.state``."""
         tasks = (self._add_task(spec, password, force) for spec, password in requests)
-        return batch.Batch(self.paths, self.config, self.state, jobs, progress, stop).run(tasks, batch.length(requests))
+        many = batch.Batch(self.paths, self.config, self.state, jobs, progress, stop, boundary)
+        return many.run(tasks, batch.length(requests))
 
     def remove_many(
         self, names: Iterable[str], keep_home: bool = False, archive: Callable[[str], str] | None = None, jobs: int = 2,
-        progress: BatchProgress | None = None, stop: Stop | None = None,
+        progress: BatchProgress | None = None, stop: Stop | None = None, boundary: Boundary | None = None,
     ) -> Iterator[Result]:  # fmt: skip
         """Remove many jails; see :meth:`add_many` and :meth:`plan_remove`. archive: the file for the home of a name."""
         tasks = (self._remove_task(name, keep_home, archive(name) if archive else None) for name in names)
-        return batch.Batch(self.paths, self.config, self.state, jobs, progress, stop).run(tasks, batch.length(names))
+        many = batch.Batch(self.paths, self.config, self.state, jobs, progress, stop, boundary)
+        return many.run(tasks, batch.length(names))
 
     def _add_task(self, spec: JailSpec, password: str | None, force: bool) -> Task:
         hashed: list[str] = []
@@ -299,7 +332,7 @@ class Host:
         """Make recipe and files of ``name`` anew for the image that its template's tag names now. Nothing else of the
         jail changes. Raise ``missing.jail``, ``missing.image``, ``busy.plan`` while it is being changed."""
         with locked(self.paths, name, seconds=20):
-            row = self._row(name)
+            row = self.row(name)
             if row is None:
                 raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
             if self.state.open_plan(name) is not None:
@@ -340,7 +373,7 @@ class Host:
 
     def applied(self, name: str) -> JailSpec:
         """The spec that was applied last. Raise ``missing.jail``."""
-        row = self._row(user_name(name))
+        row = self.row(user_name(name))
         if row is None:
             raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
         return JailSpec.model_validate(row.spec)
@@ -352,7 +385,7 @@ class Host:
 
     def show(self, name: str) -> JailInfo:
         """One jail. Raise ``missing.jail``."""
-        row = self._row(user_name(name))
+        row = self.row(user_name(name))
         if row is None:
             raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
         return info(self.paths, row)
@@ -367,6 +400,10 @@ class Host:
         assert settled.template is not None
         template, _ = resolve.template(self.paths, settled.template)
         return limits.shown(template.spec, limits.plan_of(self.paths, spec), spec, settled.template)
+
+
+def _asked(made: plan.Plan, request: _Add | _Remove) -> Plan:
+    return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
 
 
 def _with_keys(spec: JailSpec, lines: Sequence[str]) -> JailSpec:
@@ -385,7 +422,7 @@ def _archive(opened: OpenPlan) -> str | None:
     return next((step.file for step in steps if isinstance(step, WriteArchive)), None)
 
 
-def _resumed(opened: OpenPlan, request: _Add | _Remove, back: bool) -> Plan:
+def _resumed(opened: OpenPlan, request: _Add | _Remove | Request, back: bool) -> Plan:
     """The steps that an interrupted plan has left, as a plan. back: they are those that undo it."""
     wanted = "todo" if back else "done"
     steps = [from_data(data) for data, state, _ in opened.steps if state != wanted]

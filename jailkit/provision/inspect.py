@@ -17,7 +17,7 @@ from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
 from ..spec.plan import PlanSpec
-from . import accounts, files, ids, keys, limits, mounts, passwords, resolve
+from . import accounts, files, homes, ids, keys, limits, mounts, passwords, quota, resolve
 from .facts import Account, Facts, Home, Managed
 from .lookup import LIVE, Lookup
 from .operations.reserve import LOGIN_DEFS
@@ -28,15 +28,17 @@ _SHOWN = 8
 
 def for_add(
     paths: Paths, config: Config, row: Row | None, spec: JailSpec, template: Template, image: str | None,
-    password: str | None, look: Lookup = LIVE,
+    password: str | None, look: Lookup = LIVE, able: set[str] | None = None,
 ) -> Facts:  # fmt: skip
-    """What ``plan_add`` judges. template, image: see resolve.template. look: how accounts are looked at.
+    """What ``plan_add`` judges. template, image: see resolve.template. look: how accounts are looked at. able: see
+    limits.able; None: it is asked.
 
     Raise ``invalid.spec``, ``unsafe.*`` where a file of ours cannot be read."""
     name, asked, spec = spec.user, spec, resolve.settled(paths, config, spec)
     entry = look.find(name)
     have, marked = _spec(paths, name)
     home = row.home if row else entry.home if spec.existing and entry else resolve.home_of(spec, config)
+    target = _target(row, spec, config)
     plan = limits.plan_of(paths, spec)
     bounds = limits.levels(template.spec, plan, spec)
     return Facts(
@@ -46,20 +48,23 @@ def for_add(
         managed=_managed(row, asked),
         spec=have,
         marked=marked,
-        home=_home(home) if home.startswith("/") else Home(home, "other"),
+        home=home_at(home, row) if home.startswith("/") else Home(home, "other"),
         image=image,
         files=_files(paths, row, spec, template, image, look),
         keys=_keys(paths, spec),
         reference=spec.template or "",
         shell=template.spec.level == "chroot" or _shell(paths, template, plan, spec, image),
         suspended=resolve.suspended(paths, name) if row is not None else None,
+        target=target,
+        mounts=tuple(mounts.below([home])) if target else (),
         running=row is not None and runtime.running(paths, row.uid) is not None,
-        unheld=tuple(limits.unheld(paths, bounds, template.spec.level, home)),
+        unheld=tuple(limits.unheld(paths, bounds, template.spec.level, home, limits.able() if able is None else able)),
         weak=tuple(limits.weak(bounds)),
+        quota=quota.facts(paths, row, home, name, template.spec, bounds) if home.startswith("/") else None,
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
-        uid_min=_uid_min(config),
+        uid_min=_uid_min(config) if row is None else 1000,
     )
 
 
@@ -73,8 +78,10 @@ def for_remove(paths: Paths, config: Config, row: Row | None, name: str, look: L
         managed=_managed(row),
         spec=have,
         marked=marked,
-        home=_home(row.home) if row else None,
+        home=home_at(row.home) if row else None,
         mounts=tuple(mounts.below([row.home, paths.jail(name)])) if row else (),
+        running=row is not None and runtime.running(paths, row.uid) is not None,
+        quota=quota.facts_of_removal(paths, row) if row else None,
         uid_min=_uid_min(config),
     )
 
@@ -93,6 +100,14 @@ def for_suspension(paths: Paths, row: Row, want: JailSpec) -> Facts:
         suspended=resolve.suspended(paths, row.name),
         running=runtime.running(paths, row.uid) is not None,
     )
+
+
+def _target(row: Row | None, spec: JailSpec, config: Config) -> Home | None:
+    """Where the home of a jail that is there is to be, where that is elsewhere."""
+    if row is None or spec.existing or row.spec.get("home") == spec.home:
+        return None
+    wanted = resolve.home_of(spec, config)
+    return home_at(wanted) if wanted != row.home else None
 
 
 def _managed(row: Row | None, spec: JailSpec | None = None) -> Managed | None:
@@ -144,7 +159,8 @@ def _overlap(home: str, other: str) -> bool:
     return theirs != "/" and os.path.isdir(theirs)  # asked last: it may mount somebody's home
 
 
-def _home(path: str) -> Home:
+def home_at(path: str, row: Row | None = None) -> Home:
+    """The directory where a home is, or is to be. row: of the jail that is there."""
     unsafe = ""
     try:
         require_root_owned_chain(os.path.dirname(path))
@@ -155,7 +171,9 @@ def _home(path: str) -> Home:
     except (FileNotFoundError, NotADirectoryError):
         return Home(path, unsafe=unsafe)
     kind = "directory" if stat.S_ISDIR(status.st_mode) else "link" if stat.S_ISLNK(status.st_mode) else "other"
-    return Home(path, kind, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), unsafe)
+    foreign = row is not None and not homes.is_own(status, row)
+    owner = homes.owner(status.st_uid) if foreign else ""
+    return Home(path, kind, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), unsafe, owner)
 
 
 def _files(paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None, look: Lookup) -> str:
@@ -163,8 +181,8 @@ def _files(paths: Paths, row: Row | None, spec: JailSpec, template: Template, ta
         return "missing"
     if tagged is None:
         return "missing"
-    made, content = resolve.wanted(paths, template, spec, (row.uid, row.gid, row.base), row.home, tagged, look)
-    return resolve.compare(paths, made, content)
+    made = resolve.wanted(paths, template, spec, (row.uid, row.gid, row.base), row.home, tagged, look)
+    return resolve.compare(paths, made)
 
 
 def _keys(paths: Paths, spec: JailSpec) -> str:

@@ -20,7 +20,7 @@ from ..jail import recipe as recipes
 from ..jail import runtime
 from ..jail import stop as jail_stop
 from ..jail.recipe import Recipe
-from ..kernel import disk
+from ..kernel import disk, quota
 from ..kernel.beneath import remove_tree
 from ..kernel.libc import call
 from ..names import image_reference
@@ -60,10 +60,26 @@ def make(paths: Paths, name: str, base: int) -> None:
         disk.sync_names(paths.jail(name))
 
 
-def _fresh(paths: Paths, name: str, base: int) -> str:
-    made = f"{paths.layer(name)}.new"
+def beside(paths: Paths, name: str, token: str) -> str:
+    """Where what is to be the layer of a jail is made."""
+    return f"{paths.layer(name)}.{token}"
+
+
+@contextlib.contextmanager
+def fresh(paths: Paths, name: str, base: int, token: str) -> Iterator[int]:
+    """An empty layer :func:`beside` the one that is there: a descriptor of its upper directory."""
+    made = _fresh(paths, name, base, token)
+    fd = os.open(f"{made}/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _fresh(paths: Paths, name: str, base: int, token: str = "new") -> str:
+    made = beside(paths, name, token)
     remove_tree(made)  # of a run that was killed
-    os.mkdir(made, 0o700)
+    quota.directory(made, base)
     for part, owner, mode in (("upper", base, 0o755), ("work", 0, 0o700)):
         os.mkdir(f"{made}/{part}", 0o700)
         os.chown(f"{made}/{part}", owner, owner)

@@ -125,16 +125,21 @@ def _source(text: str) -> str:
     return f"{network.network_address.packed.hex()}/{network.prefixlen}"
 
 
-def unheld(paths: Paths, have: Mapping[str, Effective], level: str, home: str) -> list[tuple[str, str]]:
-    """What of ``have`` this host cannot hold for a jail of ``level``, with the reason."""
+def able() -> set[str]:
+    """Limits that control groups of this host hold, by the names of kernel/cgroup."""
+    found = cgroup.held()
+    return found - {"swap"} if slices.systemd() and cgroup.version() == 1 else found
+
+
+def unheld(
+    paths: Paths, have: Mapping[str, Effective], level: str, home: str, able: set[str]
+) -> list[tuple[str, str]]:
+    """What of ``have`` this host cannot hold for a jail of ``level``, with the reason. able: see :func:`able`."""
     asked = [name for name, one in have.items() if one.value is not None]
     found = []
     if level == "chroot" and "idle" in asked:
         found.append(("idle", "a jail with files only has no terminal; limits.session ends its sessions"))
-    able = cgroup.held()
-    version = cgroup.version()
-    if slices.systemd() and version == 1:
-        able -= {"swap"}
+    version = cgroup.version() if asked else 0
     for name in asked:
         if name in _GROUPS and _GROUPS[name] not in able:
             found.append((name, _missing(name, version)))

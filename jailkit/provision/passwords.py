@@ -36,6 +36,10 @@ def _bytes(password: str) -> bytes:
     return password.encode(errors="surrogateescape")
 
 
+class Hash(str):
+    """A password of which only the hash is known, as crypt(5) writes it: taken wherever one is, as it is."""
+
+
 def require_valid(password: str) -> None:
     """Raise ``invalid.password`` unless it is one line of 1 to 512 bytes."""
     if not password or len(_bytes(password)) > 512 or any(char in password for char in "\0\r\n"):
@@ -46,6 +50,8 @@ def hash_password(password: str) -> str:
     """A new hash with the C library's preferred method: yescrypt on Debian.
 
     Raise ``invalid.password``, ``host.crypt``."""
+    if isinstance(password, Hash):
+        return str(password)
     require_valid(password)
     output = ctypes.create_string_buffer(192)
     salt = os.urandom(32)
@@ -60,6 +66,8 @@ def matches(password: str, hashed: str) -> bool:
     """Whether ``password`` is what ``hashed`` (a field of shadow(5)) was made of. False for locked or empty ones."""
     if not hashed or hashed[0] in "*!":
         return False
+    if isinstance(password, Hash):
+        return hmac.compare_digest(password, hashed)
     again = _crypt(password, hashed.encode())
     return again is not None and hmac.compare_digest(again, hashed)
 

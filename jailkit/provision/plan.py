@@ -7,7 +7,8 @@ The order of adding, and why each boundary is safe when the process is killed th
     key-file        sshd looks at it for members of the group only, and there is no such account.
     create-account  has the door as its shell, is a member, has no password; its jail is disabled.
     make-home       the user could authenticate with a key now: the disabled jail and the door refuse.
-    password, spec  as before.
+    set-quota, password, spec
+                    as before.
     enable          one rename; from here on the jail is as a finished one.
 
 So a half-made account meets two refusals, the hook's (disabled) and the door's (no verdict); an interrupted plan
@@ -28,6 +29,7 @@ from . import change, refuse
 from .facts import Facts
 from .operations import (
     CleanSpool,
+    ClearQuota,
     Confine,
     CreateAccount,
     Disable,
@@ -102,6 +104,7 @@ def _new(spec: JailSpec, level: str, facts: Facts, hashed: str | None) -> Plan:
     plan += _keys(spec, facts)
     plan.append(CreateAccount(f"there is no account {spec.user}", home=home))
     plan.append(MakeHome(f"there is no {home}", home=home))
+    plan += change.quota(facts)
     if hashed is not None:
         plan.append(SetPassword("a password was given", hashed=hashed))
     plan.append(WriteSpec("it says what this jail should be", spec=data))
@@ -128,10 +131,18 @@ def _take(spec: JailSpec, facts: Facts, hashed: str | None) -> Plan:
     plan.append(JailFiles(f"the jail is made from template {facts.reference}", spec=data))
     plan += _keys(spec, facts)
     plan.append(Confine("it is not confined", old_shell=account.shell, was_member=account.member))
+    plan += change.quota(facts)
     plan.append(WriteSpec("it says what this jail should be", spec=data))
     plan.append(Enable("everything is there"))
     warning = f"keys in {account.home}/.ssh count no longer: give those that may log in with --key"
     return Plan(spec.user, "add", tuple(plan), (warning,))
+
+
+def _clear_quota(facts: Facts, keep: bool) -> list[Operation]:
+    found = facts.quota
+    if found is None:
+        return []
+    return [ClearQuota("its number is given to nobody again", found.old_disk, found.old_inodes, keep)]
 
 
 def _keys(spec: JailSpec, facts: Facts) -> list[Operation]:
@@ -158,11 +169,13 @@ def plan_change(
     spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts, hashed: str | None = None, force: bool = False
 ) -> Plan:
     """How ``spec`` comes true, whatever jail is there or none. force: drop what was edited in the spec file and never
-    applied. Raise what refuse.py raises, ``conflict.edited``."""
+    applied, and end sessions where the home is moved. Raise what refuse.py raises, ``conflict.edited``."""
     if facts.managed is None:
         return plan_add(spec, template, config, facts, hashed)
     refuse.always(spec, template, config, facts)
-    refuse.managed(spec, template, facts)
+    refuse.managed(spec, template, facts, move=True)
+    if facts.target is not None:
+        refuse.move(spec, template, facts, force)
     if not force:
         change.require_unedited(spec, facts)
     steps, warnings = change.operations(spec, facts, hashed)
@@ -183,9 +196,11 @@ def _require_same(have: JailSpec, want: JailSpec, facts: Facts) -> None:
     raise JailkitError("conflict.differs", f"{want.user} has a jail already, and it differs: {text}", hint)
 
 
-def plan_remove(name: str, facts: Facts, keep_home: bool = False, archive: str | None = None) -> Plan:
-    """How the jail of ``name`` goes. archive: absolute path of a tar of the home. Raise ``missing.jail``,
-    ``conflict.not-ours``, ``conflict.not-marked``, ``busy.mounted``, ``unsafe.home-owner``, ``usage.remove``."""
+def plan_remove(
+    name: str, facts: Facts, keep_home: bool = False, archive: str | None = None, whole: bool = False
+) -> Plan:  # fmt: skip
+    """How the jail of ``name`` goes. archive: absolute path of a tar of the home, or of all (whole). Raise
+    ``missing.jail``, ``conflict.not-ours``, ``conflict.not-marked``, ``busy.mounted``, ``unsafe.home-owner``, ``usage.remove``."""
     refuse.remove(name, facts, keep_home, archive)
     managed, home = facts.managed, facts.home
     assert managed is not None
@@ -198,8 +213,9 @@ def plan_remove(name: str, facts: Facts, keep_home: bool = False, archive: str |
         RequireUnmounted("what is mounted there is not the user's", home=_doomed_home(facts, keep_home)),
     ]
     if archive is not None:
-        plan.append(WriteArchive("it was asked for", home=managed.home, file=archive))
+        plan.append(WriteArchive("it was asked for", home=managed.home, file=archive, whole=whole))
     warnings: list[str] = []
+    plan += _clear_quota(facts, keep=not _doomed_home(facts, keep_home))
     if managed.existing:
         plan.append(GiveBack("the account was there before jailkit", managed.old_shell, managed.was_member))
     else:

@@ -13,7 +13,8 @@ _NOBODY = (65534, 65535, 2**32 - 2, 2**32 - 1)
 
 
 def always(spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts) -> None:
-    """Raise ``missing.door``, ``conflict.never-touch``, ``missing.shell``, ``invalid.setting``, ``host.limit``."""
+    """Raise ``missing.door``, ``conflict.never-touch``, ``missing.shell``, ``invalid.setting``, ``host.limit``,
+    ``host.quota``."""
     if not facts.door:
         raise JailkitError("missing.door", "the door is not installed", "run ./install again")
     if spec.user in config.never_touch:
@@ -39,6 +40,10 @@ def always(spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts)
             "invalid.setting", f"{idle[0]} means nothing in a jail of template {template.name}: it has files only",
             f"leave {idle[0]} out, or use a template with a shell",
         )  # fmt: skip
+    if facts.quota is not None and facts.quota.refused:
+        raise JailkitError(
+            "host.quota", f"a limit of {spec.user} cannot be held: {facts.quota.refused}", facts.quota.hint
+        )
 
 
 def new(spec: JailSpec, template: TemplateSpec, facts: Facts) -> None:
@@ -161,16 +166,17 @@ def _existing_shell(spec: JailSpec, facts: Facts, account: Account) -> None:
         )  # fmt: skip
 
 
-def managed(spec: JailSpec, template: TemplateSpec, facts: Facts) -> None:
-    """What stands in the way of mending a jail that is ours."""
+def managed(spec: JailSpec, template: TemplateSpec, facts: Facts, move: bool = False) -> None:
+    """What stands in the way of mending or changing a jail that is ours. move: its home may go elsewhere."""
     row, account = facts.managed, facts.account
     assert row is not None
     if row.phase != "present":
         raise JailkitError("interrupted.phase", f"the jail of {spec.user} is half {row.phase}", "jailctl doctor")
-    if spec.existing != row.existing or (spec.home is not None and spec.home != row.home):
+    home = facts.target is not None or (spec.home is not None and spec.home != row.home)
+    if spec.existing != row.existing or (home and (row.existing or not move)):
         raise JailkitError(
             "conflict.unchangeable", f"the home of {spec.user} ({row.home}) and who made the account stay",
-            f"jailctl remove-user {spec.user}, then add it again",
+            f"jailctl move-home {spec.user} PATH, where jailkit made the account; or remove it, and add it again",
         )  # fmt: skip
     if template.level != row.level:
         raise JailkitError(
@@ -185,6 +191,28 @@ def managed(spec: JailSpec, template: TemplateSpec, facts: Facts) -> None:
             "conflict.account-changed", f"the account {spec.user} {what}",
             f"jailctl remove-user {spec.user} --keep-home, then add it again",
         )  # fmt: skip
+
+
+def move(spec: JailSpec, template: TemplateSpec, facts: Facts, force: bool) -> None:
+    """What stands in the way of moving the home to ``facts.target``. force: sessions do not."""
+    home, target = facts.home, facts.target
+    assert home is not None
+    assert target is not None
+    _home_place(template, target.path)
+    if target.unsafe:
+        raise JailkitError(
+            "unsafe.path", f"the home {target.path} would not be safe: {target.unsafe}", "mend that first"
+        )
+    if target.kind:
+        raise JailkitError("conflict.home-exists", f"{target.path} exists already", f"ls -ld {target.path}")
+    if home.kind != "directory" or not facts.home_is_own:
+        raise JailkitError("missing.home", f"{home.path} is not a home of {spec.user}", f"ls -ld {home.path}")
+    if facts.mounts:
+        raise JailkitError("busy.mounted", f"something is mounted at {facts.mounts[0]}", f"umount {facts.mounts[0]}")
+    if facts.running and not force:
+        raise JailkitError(
+            "busy.sessions", f"the jail of {spec.user} runs", "ask to log out; or --stop ends its sessions"
+        )
 
 
 def remove_options(keep_home: bool, archive: str | None) -> None:

@@ -21,7 +21,8 @@ from .state import Row
 SETTING_UP = "being set up"
 REMOVING = "being removed"
 MOVING = "being moved"
-UNDER_WAY = (SETTING_UP, REMOVING, MOVING)
+RESTORING = "being restored"
+UNDER_WAY = (SETTING_UP, REMOVING, MOVING, RESTORING)
 SUSPENDED = "suspended: "
 """In the recipe of a jail that nobody may log in to, before what the user is told."""
 NOTICE = "suspended"
@@ -71,9 +72,7 @@ def recipe(
     paths: Paths, spec: JailSpec, template: Template, ids: tuple[int, int, int], home: str, world: str
 ) -> Recipe:
     """What the template says, over it what the plan says, and over it what the spec says (settled). ids: uid, gid,
-    base. world: of the image. Raise ``missing.plan``, ``invalid.plan``.
-
-    A jail file that is empty is not bound: the image's placeholder is as empty."""
+    base. world: of the image. Raise ``missing.plan``, ``invalid.plan``."""
     default, stamp = template.spec, recipes.stamp(paths, spec.plan or "")  # first: the plan may change while it is read
     plan = limits.plan_of(paths, spec)
     have = limits.settings(default, plan, spec)
@@ -86,7 +85,7 @@ def recipe(
         linger=linger_seconds(have["linger"].value), plan=spec.plan or "", stamp=stamp,
         limits=bounds.limits, hours=bounds.hours, sources=bounds.sources,
         services=list(default.services), path=default.path, sftp=default.sftp, binds=list(default.binds),
-        files=[], tmp_bytes=default.tmp_bytes, disabled="",
+        files={}, tmp_bytes=default.tmp_bytes, disabled="",
     )  # fmt: skip
 
 
@@ -124,42 +123,35 @@ def _plain(gecos: str) -> str:
 def wanted(
     paths: Paths, template: Template, spec: JailSpec, ids: tuple[int, int, int], home: str, image: str,
     look: Lookup = LIVE,
-) -> tuple[Recipe, dict[str, bytes]]:  # fmt: skip
-    """Recipe and files as they should be now; reads the plan, the account, its group's name (by ``look``) and
-    resolv.conf(5). spec: settled."""
+) -> Recipe:  # fmt: skip
+    """The recipe as it should be now; reads the plan, the account, its group's name (by ``look``) and resolv.conf(5).
+    spec: settled. A jail file that is empty is left out: the image's placeholder is as empty."""
     made = recipe(paths, spec, template, ids, home, recipes.world(paths, image))
     account = look.find(spec.user)
     group = look.group_name(ids[1]) or spec.user
     text = _read_text("/etc/resolv.conf") if made.network == "host" or "dns" in made.connectors else ""
     content = jail_files(template, made, account.gecos if account else "", group, text)
-    made = made.but(files=sorted(name for name, data in content.items() if data))
-    return made, content
+    made.files = {name: data for name, data in content.items() if data}
+    return made
 
 
-def compare(paths: Paths, made: Recipe, content: dict[str, bytes]) -> str:
+def compare(paths: Paths, made: Recipe) -> str:
     """How what is on the disk stands to what is wanted: "missing", "same" or "differ". ``disabled`` does not count."""
     try:
         have = recipes.load(paths, made.user)
     except JailkitError as error:
         return "missing" if error.code == "missing.jail" else "differ"
-    etc = f"{paths.jail(made.user)}/etc"
     # who rewrites a plan's file and changes nothing in it changes no jail: a start makes the recipe anew
-    same = have.but(disabled="", stamp=made.stamp) == made
-    same = same and all(files.read(f"{etc}/{name}") == data for name, data in content.items())
-    return "same" if same else "differ"
+    return "same" if have.but(disabled="", stamp=made.stamp) == made else "differ"
 
 
-def write(paths: Paths, made: Recipe, content: dict[str, bytes], sync: bool = True) -> None:
+def write(paths: Paths, made: Recipe, sync: bool = True) -> None:
     """Write the jail's own files, the recipe last. Each is replaced as a whole, so it may be done again. sync: see
     files.write."""
     top = paths.jail(made.user)
     files.directory(top, 0o755)
-    files.directory(f"{top}/etc", 0o755)
-    files.write(paths.uid_mark(made.uid), f"{made.user}\n".encode(), 0o644, sync)
-    for name, data in content.items():
-        files.write(f"{top}/etc/{name}", data, 0o644, sync)
-    for name in set(os.listdir(f"{top}/etc")) - set(content):
-        os.unlink(f"{top}/etc/{name}")
+    if not os.path.exists(paths.uid_mark(made.uid)):
+        files.write(paths.uid_mark(made.uid), b"", 0o644, sync)  # empty, it takes no block
     if made.mode == "overlay" and _mode(paths, made.user) != "overlay":
         layers.make(paths, made.user, made.base)  # later, where it is missing, something is wrong: a start says so
     recipes.save(paths, made, sync)
@@ -208,13 +200,13 @@ def refresh(paths: Paths, config: Config, row: Row) -> None:
     spec = settled(paths, config, JailSpec.model_validate(row.spec))
     have = recipes.load(paths, row.name)
     image = recipes.image(paths, have.but(template=spec.template))
-    made, content = wanted(paths, store.template(paths, image), spec, (row.uid, row.gid, row.base), row.home, image)
+    made = wanted(paths, store.template(paths, image), spec, (row.uid, row.gid, row.base), row.home, image)
     if made.level != row.level:
         raise JailkitError(
             "conflict.level", f"template {spec.template} is of level {made.level} now, the jail of {row.name} is not",
             f"give the template its level {row.level} back, or remove and add {row.name}",
         )  # fmt: skip
-    write(paths, made.but(disabled=have.disabled), content)
+    write(paths, made.but(disabled=have.disabled))
 
 
 def disable(paths: Paths, name: str, reason: str) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,9 @@ CREATE TABLE IF NOT EXISTS steps (
     note TEXT NOT NULL,
     PRIMARY KEY (plan, number)
 ) STRICT;
+"""
+_RENAMED = """
+CREATE TABLE IF NOT EXISTS renamed (base INTEGER NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL) STRICT
 """
 _COLUMNS = "name, uid, gid, base, phase, existing, old_shell, was_member, home, image, spec, created, level"
 
@@ -122,6 +126,9 @@ class State:
         with self._transaction() as db:  # of two at once, the second finds it
             if "level" not in {column[1] for column in db.execute("PRAGMA table_info(jails)")}:
                 db.execute("ALTER TABLE jails ADD COLUMN level TEXT NOT NULL DEFAULT 'namespaces'")
+            db.execute(_RENAMED)
+            for key in ("plan", "manifest"):
+                db.execute(f"CREATE INDEX IF NOT EXISTS jails_{key} ON jails (json_extract(spec, '$.{key}'))")
             # the highest is asked for at each addition
             db.execute("CREATE INDEX IF NOT EXISTS given_uid ON given (uid)")
             # and at each switch of a tag, the levels of its jails
@@ -184,9 +191,15 @@ class State:
 
     def names(self, plan: str | None = None) -> list[str]:
         """Names of all jails, or of those with this plan, sorted."""
-        query = f"SELECT name FROM jails WHERE ?1 IS NULL OR {_PLAN} = ?1 ORDER BY name"
+        where, values = ("", ()) if plan is None else (f"WHERE {_PLAN} = ?", (plan,))  # by the index of plans
         with self._errors():
-            return [str(name) for (name,) in self._db.execute(query, (plan,))]
+            return [str(name) for (name,) in self._db.execute(f"SELECT name FROM jails {where} ORDER BY name", values)]
+
+    def of_manifest(self, manifest: str) -> list[str]:
+        """Names of the jails that a manifest has made or taken over; the cost does not grow with those of others."""
+        query = "SELECT name FROM jails WHERE json_extract(spec, '$.manifest') = ? ORDER BY name"
+        with self._errors():
+            return [str(name) for (name,) in self._db.execute(query, (manifest,))]
 
     def named(self) -> list[tuple[str, str | None, str | None]]:
         """Of all jails what their specs name: (name of the jail, template or tag, plan), by name."""
@@ -225,6 +238,20 @@ class State:
         names = ", ".join(f"{column} = ?" for column in values)
         with self._transaction() as db:
             db.execute(f"UPDATE jails SET {names} WHERE name = ?", (*values.values(), name))
+
+    def rename(self, old: str, new: str, spec: dict[str, Any]) -> None:
+        """Give a jail another name and the spec that has it. What it was called is remembered."""
+        with self._transaction() as db:
+            (base,) = db.execute("SELECT base FROM jails WHERE name = ?", (old,)).fetchone()
+            db.execute("DELETE FROM renamed WHERE base = ? AND name = ?", (base, new))
+            db.execute("INSERT INTO renamed VALUES (?, ?, ?)", (base, old, int(time.time())))
+            db.execute("UPDATE jails SET name = ?, spec = ? WHERE name = ?", (new, json.dumps(spec), old))
+
+    def was_called(self, name: str, earlier: str) -> bool:
+        """Whether the jail of ``name`` was once that of ``earlier``."""
+        query = "SELECT count(*) FROM renamed JOIN jails USING (base) WHERE jails.name = ? AND renamed.name = ?"
+        with self._errors():
+            return bool(self._db.execute(query, (name, earlier)).fetchone()[0])
 
     def forget(self, name: str) -> None:
         """Delete a jail's row. The ids stay in ``given``."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..image.template import Template
 from ..paths import Paths
-from . import resolve
+from . import limits, resolve
 from .lookup import Lookup, Snapshot
 from .state import Row
 
@@ -15,10 +15,11 @@ from .state import Row
 @dataclass
 class View:
     """What was read once, right after the locks of the jails in ``rows`` were taken. rows: None for those that there
-    are not."""
+    are not. able: the limits that this host holds."""
 
     rows: dict[str, Row]
     look: Lookup = field(default_factory=Snapshot)
+    able: set[str] = field(default_factory=limits.able)
     _templates: dict[str, tuple[Template, str | None]] = field(default_factory=dict)
 
     def template(self, paths: Paths, reference: str) -> tuple[Template, str | None]:

@@ -27,7 +27,10 @@ class Rows(Protocol):
 
 @dataclass
 class World:
-    """name: of the jail that the plan is about, whose lock is held. note: what this step has remembered, in this run or
+    """results: what operations have to say when all is done. moved: told how many bytes have gone through so far, by
+    what takes long.
+
+    name: of the jail that the plan is about, whose lock is held. note: what this step has remembered, in this run or
     in one that was killed. keep: writes a note down before the thing that it names is made. point: called between the
     parts of an operation that a crash may separate (crash tests kill there).
 
@@ -44,6 +47,8 @@ class World:
     look: Lookup = LIVE
     template: Callable[[Paths, str], tuple[Template, str | None]] = resolve.template
     sync: bool = True
+    results: dict[str, Any] = field(default_factory=dict)
+    moved: Callable[[int], None] = lambda count: None
 
     def remember(self, **values: Any) -> None:
         """Add to the step's note, on the disk before this returns."""

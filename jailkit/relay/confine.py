@@ -6,6 +6,7 @@ import os
 import resource
 
 from ..kernel import caps, seccomp
+from ..kernel.libc import put
 
 ID = 699_934_463
 """User and group of the worker: no account's, below the range of the image workshop, which is below the jails'."""
@@ -25,6 +26,7 @@ _CALLS = {
 def confine(root: str) -> None:
     """Give up everything, for good, and read back that it is gone. root: an empty directory that becomes the root.
     Raise OSError."""
+    _dispensable()
     os.chroot(root)
     os.chdir("/")
     _limits()
@@ -34,6 +36,15 @@ def confine(root: str) -> None:
     column = 0 if os.uname().machine == "x86_64" else 1
     numbers = [numbers[column] for numbers in _CALLS.values()]
     seccomp.install(seccomp.allowing(os.uname().machine, [number for number in numbers if number is not None]))
+
+
+def _dispensable() -> None:
+    """The parent holds the sockets of all jails and is spared when memory runs out (main.py); what tenants feed is not,
+    and is started anew (proc_pid_oom_score_adj(5))."""
+    try:
+        put("/proc/self/oom_score_adj", "0")
+    except OSError:
+        return  # in a container even root may be unable to
 
 
 def _limits() -> None:

@@ -4,10 +4,10 @@ with them is said at once, each error with its path in the file."""
 from __future__ import annotations
 
 import difflib
-import functools
 import os
 import stat
 import tomllib
+from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
@@ -26,9 +26,9 @@ _LIMIT = 1 << 20
 M = TypeVar("M", bound=Model)
 
 
-def read_trusted(path: str) -> bytes:
+def read_trusted(path: str, limit: int = _LIMIT) -> bytes:
     """Content of a file that only root can have written: each component of ``path`` root's own and writable by nobody
-    else, no link, a plain file of at most 1 MiB.
+    else, no link, a plain file of at most ``limit`` bytes (1 MiB).
 
     Raise FileNotFoundError, ``unsafe.path``, ``invalid.file``, ``io.read``."""
     directory, _, name = path.rpartition("/")
@@ -47,11 +47,11 @@ def read_trusted(path: str) -> bytes:
                 raise JailkitError("invalid.file", f"{path} is not a plain file", f"ls -l {path}")
             if status.st_uid != 0 or status.st_mode & 0o022:
                 raise JailkitError("unsafe.path", f"{path} is not root's alone", f"chmod go-w {path}")
-            data = file.read(_LIMIT + 1)
+            data = file.read(limit + 1)
     except OSError as error:
         raise JailkitError("io.read", f"cannot read {path}: {error.strerror}") from None
-    if len(data) > _LIMIT:
-        raise JailkitError("invalid.file", f"{path} is larger than 1 MiB", f"ls -l {path}")
+    if len(data) > limit:
+        raise JailkitError("invalid.file", f"{path} is larger than {limit >> 20} MiB", f"ls -l {path}")
     return data
 
 
@@ -70,22 +70,52 @@ def jail_spec(paths: Paths, name: str) -> tuple[JailSpec, bool]:
     return spec, text.partition("\n")[0].strip() == MARK
 
 
+class Drafted(Paths):
+    """A host with other plans than it has: what a manifest would make of it can be asked before anything is written.
+    drafts: plans that are new or changed."""
+
+    def __init__(self, root: str, drafts: Mapping[str, PlanSpec]) -> None:
+        super().__init__(root)
+        self.drafts = drafts
+
+    def plan(self, name: str) -> str:
+        return f"{self.plans}/.draft-{name}" if name in self.drafts else super().plan(name)  # is not there
+
+
 def plan(paths: Paths, name: str) -> PlanSpec:
     """The plan ``name``. Raise ``missing.plan``, ``invalid.plan``, ``unsafe.path``."""
+    if isinstance(paths, Drafted) and name in paths.drafts:
+        return paths.drafts[name]
     path = paths.plan(plan_name(name))
+    stamp = _stamp(path)
+    known = _known.get(path)
+    if known is not None and known[0] == stamp:
+        return known[1]
     try:
         data = read_trusted(path)
     except FileNotFoundError:
         raise JailkitError("missing.plan", f"there is no plan {name!r}", f"write it: {path}") from None
-    found = _plan(data, path)
+    found = validate(PlanSpec, table(data, path, "invalid.plan"), path, "invalid.plan")
     if found.name != name:
         raise InvalidFile("invalid.plan", path, [("name", f"is {found.name!r}, but the file is that of {name!r}")])
+    if stamp == _stamp(path):
+        if len(_known) >= 64:
+            _known.clear()
+        _known[path] = stamp, found
     return found
 
 
-@functools.lru_cache(64)  # of what was read, so it says what the file says: ten thousand jails have one plan
-def _plan(data: bytes, path: str) -> PlanSpec:
-    return validate(PlanSpec, table(data, path, "invalid.plan"), path, "invalid.plan")
+_known: dict[str, tuple[tuple[int, ...], PlanSpec]] = {}
+"""Plans by path, with the stamps of the trusted files that they were read from: ten thousand jails have one plan, and
+only who writes the file can change its content without another inode or time of change (stat(2))."""
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode
 
 
 def config(paths: Paths) -> Config:
@@ -122,7 +152,7 @@ def validate(model: type[M], data: dict[str, Any], file: str, code: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as failure:
-        errors = [(_where(error), _sentence(model, error)) for error in failure.errors()]
+        errors = [(_where(error), sentence(model, error)) for error in failure.errors()]
         raise InvalidFile(code, file, list(dict.fromkeys(errors))) from None
 
 
@@ -148,7 +178,21 @@ _WORDS = {
 }
 
 
-def _sentence(model: type[Model], error: ErrorDetails) -> str:
+def path_of(error: ErrorDetails, data: Any) -> tuple[str | int, ...]:
+    """Where in ``data`` an error is: without the branches of unions, which pydantic names as well. A list of tables
+    may have been read as a table by their ``user`` or ``name``."""
+    path: list[str | int] = []
+    for part in error["loc"]:
+        if isinstance(data, list) and isinstance(part, str):
+            names = [item.get("user", item.get("name")) if isinstance(item, dict) else None for item in data]
+            part = names.index(part) if part in names else len(data)
+        if part in data if isinstance(data, dict) else isinstance(data, list) and int(part) < len(data):
+            data = data[part]
+            path.append(part)
+    return (*path, error["loc"][-1]) if error["type"] == "missing" else tuple(path)
+
+
+def sentence(model: type[Model], error: ErrorDetails) -> str:
     kind = error["type"]
     if kind == "extra_forbidden":
         return "is not a known key" + _did_you_mean(model, error)

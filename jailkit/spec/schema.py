@@ -1,4 +1,4 @@
-"""The JSON Schema of template.toml, for editors and for the reference page."""
+"""The JSON Schema of template.toml, for editors and for the reference page; and of manifests."""
 
 from __future__ import annotations
 
@@ -16,6 +16,35 @@ def template_schema() -> dict[str, Any]:
         **schema,
         "title": "template.toml of jailctl",
         "description": "A template of jails, or a part of templates.",
+    }
+
+
+def manifest_schema() -> dict[str, Any]:
+    """Of a manifest. A jail without a word of its own may be null there: ``alice:`` of YAML."""
+    from .manifest import Manifest
+
+    schema: dict[str, Any] = _plain(Manifest.model_json_schema(by_alias=True))
+    for name, key in (("Jail", "user"), ("PlanSpec", "name")):
+        made = schema["$defs"][name]
+        made["required"] = [each for each in made.get("required", ()) if each != key]
+        made["properties"].pop("manifest")
+    jails = schema["$defs"]["Jail"]["properties"]
+    jails["suspended"] = {"description": jails["suspended"]["description"], "type": ["string", "boolean"]}
+    for table, name, key in (("jails", "Jail", "user"), ("plans", "PlanSpec", "name")):
+        item = {"$ref": f"#/$defs/{name}"}
+        asked = {"allOf": [item, {"required": [key]}]}
+        schema["properties"][table] = {
+            "description": schema["properties"][table]["description"],
+            "anyOf": [
+                {"type": "object", "additionalProperties": {"anyOf": [item, {"type": "null"}]}},
+                {"type": "array", "items": asked},
+            ],
+        }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "manifest of jailctl",
+        "description": "Jails and the plans that they are sold as, for jailctl apply.",
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 from ..errors import JailkitError
@@ -15,16 +15,19 @@ from .load import validate
 _WHERE = "command line"
 
 
-def settings(pairs: Iterable[str], what: str = "--set ", reset: bool = False) -> dict[str, Any]:
+def settings(
+    pairs: Iterable[str], what: str = "--set ", reset: bool = False, keys: Sequence[str] = SETTABLE
+) -> dict[str, Any]:
     """``["linger=300", "limits.memory=1G"]`` as ``{"linger": 300, "limits": {"memory": "1G"}}``.
 
     The value is the whole rest of the argument, a number or a list only where the key takes one. what: the option, for
-    errors. reset: an empty value is None, and asks for the default; else it is one like any. Raise ``usage.set``."""
+    errors. reset: an empty value is None, and asks for the default; else it is one like any. keys: that are taken.
+    Raise ``usage.set``."""
     values: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
-        if not equals or key not in SETTABLE:
-            known = ", ".join([key for key in SETTABLE if "." not in key] + ["limits.memory and the other limits"])
+        if not equals or key not in keys:
+            known = ", ".join([key for key in keys if "." not in key] + ["limits.memory and the other limits"])
             raise JailkitError("usage.set", f"{what}{pair!r} is not KEY=VALUE", f"keys: {known}")
         table, _, name = key.rpartition(".")
         inside = values.setdefault(table, {}) if table else values

@@ -47,15 +47,13 @@ def main() -> None:
     names = [f"dense{number}" for number in range(count)]
     for number, name in enumerate(names):
         uid, home = FIRST + number, f"/srv/{name}"
-        for path, mode in ((home, 0o700), (paths.jail(name), 0o755), (f"{paths.jail(name)}/etc", 0o755)):
+        for path, mode in ((home, 0o700), (paths.jail(name), 0o755)):
             os.makedirs(path, mode, exist_ok=True)
         os.chown(home, uid, uid)
-        for file_name in ("passwd", "group", "hostname", "hosts"):
-            with open(f"{paths.jail(name)}/etc/{file_name}", "w") as file:
-                file.write(f"{name}\n")
         made = recipe.Recipe(
             user=name, uid=uid, gid=uid, base=1_000_000_000 + number * recipe.RANGE, home=home, hostname=name,
             template="shell", image=digest, network=network,
+            files={file: b"%s\n" % name.encode() for file in ("passwd", "group", "hostname", "hosts")},
         )  # fmt: skip
         recipe.save(paths, made)
     start.start(paths, names[0], forever=True)  # what the first of all costs is not one jail's

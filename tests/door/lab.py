@@ -224,11 +224,11 @@ class Lab(Ground):
             hostname=USER,
             template="lab",
             image=IMAGE,
-            files=[],
+            files={},
             services=["sshd", "su", "su-l", "jailctl"],
             linger=None,
         )
-        os.makedirs(self.paths.jail(USER) + "/etc")
+        os.makedirs(self.paths.jail(USER))
         recipes.save(self.paths, self.recipe)
 
     def _make_image(self) -> None:

@@ -1,4 +1,4 @@
-"""Both sides of the entry and the session record are the same bytes."""
+"""Both sides of the entry, the session record and the meter are the same bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from jailkit.jail import record
+from jailkit.jail import meter, record
 
 from .lab import Programs
 
@@ -60,6 +60,7 @@ RECORD = [
     "nfilter",
     "pad",
 ]
+METER = ["magic", "logins", "group", "seen", "cpu", "peak"]
 SESSION = ["magic", "pid", "pad", "start", "time", "user", "service", "rhost", "tty", "auth"]
 
 
@@ -78,11 +79,20 @@ def test_session(programs: Programs) -> None:
     assert here["session"] == (0, record._SESSION.size)
 
 
+def test_meter(programs: Programs) -> None:
+    here = layout(programs)
+    for name, place in zip(METER, [(0, 8), *((at, 8) for at in range(8, 48, 8))], strict=True):
+        assert here[f"meter.{name}"] == place, name
+    assert here["meter"] == (0, meter._METER.size)
+
+
 def test_every_field_is_compared(programs: Programs) -> None:
     assert set(layout(programs)) == {
         "record",
         "record.filter",
         "session",
+        "meter",
+        *(f"meter.{name}" for name in METER),
         *(f"record.{name}" for name in RECORD),
         *(f"session.{name}" for name in SESSION),
     }
@@ -93,6 +103,7 @@ def test_constants() -> None:
     defined = dict(re.findall(r'#define (\w+) "?(\w+?)u?"?\n', text))
     assert defined["RECORD_MAGIC"].encode() == record.MAGIC
     assert defined["SESSION_MAGIC"].encode() == record.SESSION_MAGIC
+    assert defined["METER_MAGIC"].encode() == meter.MAGIC
     assert int(defined["MAX_FILTER"]) == record.MAX_FILTER
     assert int(defined["MAX_HOURS"]) == record.MAX_HOURS
     assert int(defined["MAX_SOURCES"]) == record.MAX_SOURCES

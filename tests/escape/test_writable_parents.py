@@ -28,7 +28,7 @@ def paths(_cells: Cells) -> dict[str, list[str]]:
     _cells.make(USER)
     uid = _cells.host.ids(USER)[0]
     root = f"/var/lib/jailctl/images/{_cells.host.image('shell')}/root"
-    cold = ["/", "/home", f"/var/lib/jailctl/jails/{USER}/etc", root]
+    cold = ["/", "/home", f"/var/lib/jailctl/jails/{USER}", root]
     return {
         "cold": sorted({str(p) for path in cold for p in [Path(path), *Path(path).parents]}),
         "warm": ["/run/jailctl", "/run/jailctl/names", "/run/jailctl/jails", f"/run/jailctl/jails/{uid}",

@@ -31,8 +31,7 @@ def command(settings: Settings, image: str, file: str) -> None:
     digest = store.find(paths, image)
     file = os.path.abspath(file)
     with Progress(settings, f"writing {digest[:12]}"):
-        archive.export(paths, digest, file)
-    size = os.path.getsize(file)
+        size = archive.export(paths, digest, file)
     if settings.json:
         emit({"digest": digest, "file": file, "bytes": size})
     else:

@@ -20,6 +20,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from ...errors import JailkitError
@@ -46,31 +47,61 @@ _DIRECTORY_MODES = (0o755, 0o700, 0o1777)
 # -- writing
 
 
-def export(paths: Paths, digest: str, file: str) -> None:
-    """Write the image to the new file ``file``, 0600. Each content is checked as it is written.
+def export(paths: Paths, digest: str, file: str) -> int:
+    """Write the image to the new file ``file``, 0600; return its size. Each content is checked as it is written.
 
-    Raise ``conflict.archive``, ``missing.image``, ``invalid.image``, ``io.archive``; no half of a file stays."""
+    The directory may be somebody else's: it is looked up once, and what stands there under the name afterwards is the
+    file that was written. Raise ``conflict.archive``, ``missing.image``, ``invalid.image``, ``io.archive``,
+    ``unsafe.archive``; no half of a file stays."""
     rows = {contents.name_of(row): row for row in store.rows(paths, digest) if row.kind == "file"}
     with open(paths.image_manifest(digest), "rb") as source:
         manifest = source.read()
-    temporary = f"{file}.{os.urandom(6).hex()}"
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as out:
-            with tarfile.TarFile(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        with contextlib.ExitStack() as stack:
+            place, name = _directory(stack, file), os.path.basename(file)
+            out = stack.enter_context(_temporary(place, name))
+            with tarfile.TarFile(fileobj=out.file, mode="w", format=tarfile.PAX_FORMAT) as archive:
                 archive.addfile(_header(_MANIFEST, len(manifest)), io.BytesIO(manifest))
-                for name in sorted(rows):
-                    _add(archive, paths.image_root(digest), name, rows[name])
-            out.flush()
-            os.fsync(fd)
-        os.link(temporary, file)  # unlike a rename, it never replaces what is there
+                for each in sorted(rows):
+                    _add(archive, paths.image_root(digest), each, rows[each])
+            out.file.flush()
+            os.fsync(out.file.fileno())
+            # unlike a rename, it never replaces what is there
+            os.link(out.name, name, src_dir_fd=place, dst_dir_fd=place, follow_symlinks=False)
+            written = os.fstat(out.file.fileno())
+            if not os.path.samestat(written, os.stat(name, dir_fd=place, follow_symlinks=False)):
+                raise JailkitError("unsafe.archive", f"{file} was replaced meanwhile", "choose a directory of root's")
+            return written.st_size
     except FileExistsError:
         raise JailkitError("conflict.archive", f"{file} exists already", "choose another name") from None
     except OSError as error:
         raise JailkitError("io.archive", f"cannot write {file}: {error.strerror}", f"df -h {file}") from None
+
+
+def _directory(stack: contextlib.ExitStack, file: str) -> int:
+    fd = os.open(os.path.dirname(file) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    stack.callback(os.close, fd)
+    return fd
+
+
+@dataclass(frozen=True)
+class _Temporary:
+    name: str
+    file: BinaryIO
+
+
+@contextlib.contextmanager
+def _temporary(place: int, name: str) -> Iterator[_Temporary]:
+    """A new file in the directory ``place``, whose name is gone afterwards."""
+    temporary = f"{name}.{os.urandom(6).hex()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(temporary, flags, 0o600, dir_fd=place)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            yield _Temporary(temporary, file)
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            os.unlink(temporary, dir_fd=place)
 
 
 def _header(name: str, size: int) -> tarfile.TarInfo:

@@ -1,6 +1,6 @@
 """Reading a tar file: what is done in the confined process (unpack.py), which trusts nothing and is not trusted.
 
-Descriptor 0 is the archive: plain, gzip, bzip2 or xz, several streams one after the other too. Descriptor 1 takes what
+Descriptor 0 is the archive: plain, gzip, bzip2, xz or zstd, several streams one after the other too. Descriptor 1 takes what
 is in it: for each name four bytes (big-endian) with the length of a header, the header (JSON, ASCII), and the bytes of
 a file, exactly as many as its header says; four zero bytes at the end. What is wrong is said by the exit status alone.
 
@@ -21,6 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
+import zstandard
+
 BLOCK = 1 << 18
 RATIO = 250
 """How many times larger than its file an archive may be, beyond the first :data:`FREE` bytes: xz reaches 7,000 with
@@ -30,12 +32,14 @@ FREE = 64 << 20
 STATUS = {
     name: 10 + number
     for number, name in enumerate(
-        ("truncated", "damaged", "no-tar", "trailing", "zstd", "bytes", "names", "ratio", "memory", "kind")
+        ("truncated", "damaged", "no-tar", "trailing", "bytes", "names", "ratio", "memory", "kind")
     )
 }  # fmt: skip
 """Exit status for each reason."""
 
 _MAGIC = 6
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_WINDOW = 128 << 20
 _LINE = 32 << 10
 
 
@@ -49,10 +53,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """bytes: of the unpacked archive, and of all its files together. names: how many."""
+    """bytes: of the unpacked archive, and of all its files together. names: how many. ratio: see :data:`RATIO`; 0: any.
+    """
 
     bytes: int = 16 << 30
     names: int = 1_000_000
+    ratio: int = RATIO
 
 
 class _Gzip:
@@ -75,13 +81,30 @@ def _xz() -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=256 << 20)
 
 
+class _Rest:
+    """What a zstd reader reads from: ``head``, which was taken already, and all that follows. (The reader gives no more
+    than it is asked for, unlike zstandard's other interfaces.)"""
+
+    def __init__(self, head: bytes, more: Callable[[int], bytes]) -> None:
+        self._head, self._more = head, more
+
+    def read(self, size: int) -> bytes:
+        data, self._head = self._head or self._more(1), b""
+        return data
+
+
+def _zstd(head: bytes, more: Callable[[int], bytes]) -> Any:
+    # a window is what it costs in memory: the program zstd takes one of 128 MiB without being asked
+    engine = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+    rest = cast("BinaryIO", _Rest(head, more))
+    return engine.stream_reader(rest, read_size=BLOCK, read_across_frames=True)
+
+
 _ENGINES: dict[bytes, Callable[[], Any]] = {b"\x1f\x8b": _Gzip, b"BZh": bz2.BZ2Decompressor, b"\xfd7zXZ\0": _xz}
 
 
 def _engine(head: bytes) -> Any:
     """A decompressor for what begins with ``head``, or None."""
-    if head.startswith(b"\x28\xb5\x2f\xfd"):
-        raise Refused("zstd")
     return next((make() for magic, make in _ENGINES.items() if head.startswith(magic)), None)
 
 
@@ -90,12 +113,13 @@ class Source:
     ``truncated``: a whole archive has an end mark, so nobody ever gets there."""
 
     def __init__(self, raw: BinaryIO, limits: Limits) -> None:
-        self._raw, self._limit = raw, limits.bytes
+        self._raw, self._limit, self._ratio = raw, limits.bytes, limits.ratio
         self._taken = self._at = self._used = 0
         self._buffer = b""
         head = self._fill(_MAGIC)
+        self._zstd = _zstd(head, self._fill) if head.startswith(_ZSTD) else None
         self._engine = _engine(head)
-        self._packed = self._engine is not None
+        self._packed = self._engine is not None or self._zstd is not None
         self._input = head if self._packed else b""
         self._buffer = b"" if self._packed else head
 
@@ -109,6 +133,8 @@ class Source:
 
     def _more(self) -> bytes:
         """The next bytes, b"" at the end."""
+        if self._zstd is not None:
+            return bytes(self._zstd.read(BLOCK))
         if not self._packed:
             return self._fill(1)
         while True:
@@ -159,7 +185,7 @@ class Source:
     def _check(self, unpacked: int) -> None:
         if unpacked > self._limit:
             raise Refused("bytes")
-        if self._packed and unpacked > FREE and unpacked > RATIO * self._taken:
+        if self._ratio and self._packed and unpacked > FREE and unpacked > self._ratio * self._taken:
             raise Refused("ratio")
 
     def tell(self) -> int:
@@ -199,6 +225,13 @@ class _Header(tarfile.TarInfo):
             raise Refused("no-tar" if first else "damaged") from None
 
 
+def opened(source: Source) -> tarfile.TarFile:
+    """Python's reader of the tar that ``source`` is."""
+    return tarfile.TarFile(
+        fileobj=source, tarinfo=_Header, encoding="utf-8", errors="surrogateescape"  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
 _KINDS = {
     tarfile.DIRTYPE: "directory", tarfile.SYMTYPE: "link", tarfile.LNKTYPE: "hard link", tarfile.FIFOTYPE: "fifo",
     tarfile.CHRTYPE: "device", tarfile.BLKTYPE: "device",
@@ -215,9 +248,7 @@ class Reader:
         self._bytes = self._names = 0
 
     def run(self) -> None:
-        archive = tarfile.TarFile(
-            fileobj=self._source, tarinfo=_Header, encoding="utf-8", errors="surrogateescape"  # type: ignore[arg-type]
-        )  # fmt: skip
+        archive = opened(self._source)
         while (info := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # memory does not grow with the archive
             if info.type != _VOLUME_LABEL:
@@ -272,9 +303,14 @@ class Reader:
 
 
 def read(source: BinaryIO, output: BinaryIO, limits: Limits) -> int:
-    """Return the exit status. What a broken archive makes the libraries raise is one of a dozen exceptions."""
+    """Return the exit status."""
+    return guarded(lambda: Reader(Source(source, limits), output, limits).run())
+
+
+def guarded(run: Callable[[], None]) -> int:
+    """The exit status of ``run``. What a broken archive makes the libraries raise is one of a dozen exceptions."""
     try:
-        Reader(Source(source, limits), output, limits).run()
+        run()
     except Refused as error:
         return STATUS[error.reason]
     except MemoryError:
@@ -305,6 +341,6 @@ def warm_up() -> None:
             info = tarfile.TarInfo("n\u00e4me" + "x" * 300)
             info.mtime = 1.5 if format_ == tarfile.PAX_FORMAT else 1
             made.addfile(info)
-        for pack in (bytes, lambda data: zlib.compress(data, wbits=31), bz2.compress, lzma.compress):
+        for pack in (bytes, lambda data: zlib.compress(data, wbits=31), bz2.compress, lzma.compress, zstandard.compress):
             read(io.BytesIO(pack(plain.getvalue())), io.BytesIO(), Limits())
         plain = io.BytesIO()

@@ -90,7 +90,7 @@ def records(archive: int, directory: str, limits: Limits) -> Generator[Record, N
         fcntl.fcntl(output_in, _F_SETPIPE_SZ, 1 << 20)
     null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
     rules = {
-        resource.RLIMIT_AS: _own_memory() + MEMORY, resource.RLIMIT_CPU: SECONDS, resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_AS: own_memory() + MEMORY, resource.RLIMIT_CPU: SECONDS, resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 16,
     }  # fmt: skip
     with os.fdopen(output, "rb", buffering=1 << 20) as pipe:
@@ -102,14 +102,14 @@ def records(archive: int, directory: str, limits: Limits) -> Generator[Record, N
             os.close(output_in)
             os.close(null)
         try:
-            yield from _read(pipe, lambda: _error(process.wait(), limits))
+            yield from _read(pipe, lambda: error(process.wait(), limits))
             if process.wait():
-                raise _error(process.wait(), limits)
+                raise error(process.wait(), limits)
         finally:
             process.kill()
 
 
-def _own_memory() -> int:
+def own_memory() -> int:
     """Bytes of address space that the process has from us when it begins (proc_pid_statm(5))."""
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
@@ -146,14 +146,13 @@ def _record(line: bytes, pipe: BinaryIO, broken: Broken) -> Record:
     return Record(kind, name, mode, size, target, tuple(found["attributes"]), data)
 
 
-def _error(status: int, limits: Limits) -> JailkitError:
+def error(status: int, limits: Limits) -> JailkitError:
     reason = next((name for name, number in tarball.STATUS.items() if number == status), "")
     sentences = {
         "truncated": ("it is cut off before its end", "copy it again"),
         "damaged": ("it is damaged: something in it is not what a tar file has there", "copy it again"),
         "no-tar": ("it is not a tar file", "look at it: file NAME"),
         "trailing": ("it has something after its end", "make it anew, as one archive"),
-        "zstd": ("it is packed with zstd, which is not known here", "zstd -d NAME"),
         "bytes": (f"it holds more than {limits.bytes:,} bytes", "raise max_bytes if that is right"),
         "names": (f"it holds more than {limits.names:,} names", "raise max_names if that is right"),
         "ratio": (f"it is more than {tarball.RATIO} times larger than its file", "a plain tar of it would be taken"),

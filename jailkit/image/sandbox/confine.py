@@ -1,4 +1,4 @@
-"""Running what is not trusted while an image is built: with ids of the build range only, in a root of its own.
+"""Running what is not trusted: with ids of the build range, or of one jail, only, in a root of its own.
 
     jailctl (root)        watcher (root)               pid 1 of a new pid namespace
     --------------        --------------               ----------------------------
@@ -37,17 +37,33 @@ _NEW = namespaces.NEWNS | namespaces.NEWIPC | namespaces.NEWUTS | namespaces.NEW
 
 
 @dataclass(frozen=True)
+class Tenant:
+    """The process has the ids of one jail instead: uid and gid as they are, 0 and up as those from ``base``. Its root
+    holds what ``stage`` has mounted there and nothing else; it may make the system calls of seccomp.files_only.
+
+    capabilities: what it keeps (numbers of capabilities(7)), over files of these ids alone."""
+
+    uid: int
+    gid: int
+    base: int
+    size: int
+    capabilities: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
 class Terms:
     """How a confined process lives.
 
     installer: it is root inside, with all capabilities there (packages are installed so), has a /proc and may use the
     network of the host; else it is nobody without any, has an empty root and no network, and may make only the system
     calls of seccomp.streams_only. stage: called as root with the directory that becomes ``/``, a fresh tmpfs, before
-    anything is given up; the root is read-only afterwards. limits: of setrlimit(2), soft and hard."""
+    anything is given up; the root is read-only afterwards. limits: of setrlimit(2), soft and hard. tenant: see
+    there."""
 
     installer: bool = False
     stage: Callable[[str], None] = lambda root: None
     limits: dict[int, int] = field(default_factory=dict)
+    tenant: Tenant | None = None
 
 
 @dataclass
@@ -70,9 +86,9 @@ class Confined:
             self.wait()
 
 
-def start(work: Callable[[], int], streams: tuple[int, int, int], directory: str, terms: Terms) -> Confined:
-    """Run ``work`` confined; what it returns is its exit status. It has the descriptors ``streams`` as 0, 1 and 2, and
-    no other. directory: one of root's, used as a mount point that nobody else sees.
+def start(work: Callable[[], int], streams: tuple[int, ...], directory: str, terms: Terms) -> Confined:
+    """Run ``work`` confined; what it returns is its exit status. It has the descriptors ``streams`` as 0, 1, 2 and so
+    on, and no other. directory: one of root's, used as a mount point that nobody else sees.
 
     What ``work`` needs of Python must be imported before. Raise ``host.confine``."""
     report, report_in = os.pipe2(os.O_CLOEXEC)
@@ -88,7 +104,7 @@ def start(work: Callable[[], int], streams: tuple[int, int, int], directory: str
     if answer != "ok":
         made.kill()
         raise JailkitError(
-            "host.confine", f"cannot confine the builder: {answer or 'it ended at once'}", "jailctl doctor"
+            "host.confine", f"cannot confine a process: {answer or 'it ended at once'}", "jailctl doctor"
         )
     return made
 
@@ -106,7 +122,7 @@ def _child(report: int, body: Callable[[], int]) -> None:
 
 
 def _watch(
-    parent: int, work: Callable[[], int], streams: tuple[int, int, int], directory: str, terms: Terms, report: int
+    parent: int, work: Callable[[], int], streams: tuple[int, ...], directory: str, terms: Terms, report: int
 ) -> int:
     _end_with_parent(lambda: os.getppid() != parent)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
@@ -122,13 +138,17 @@ def _watch(
         _child(report, lambda: _first((ready_in, mapped), work, streams, directory, terms, report))
     close_all_but(ready, mapped_in)  # an end of a pipe that stayed open here would keep its reader waiting
     if os.read(ready, 1) == b"r":
-        namespaces.write_plain_maps(pid, BUILD_BASE, BUILD_RANGE)
+        ids = terms.tenant
+        if ids is None:
+            namespaces.write_plain_maps(pid, BUILD_BASE, BUILD_RANGE)
+        else:
+            namespaces.write_maps(pid, ids.uid, ids.gid, ids.base, ids.size)
         os.write(mapped_in, b"m")
     return exit_code(os.waitpid(pid, 0)[1])
 
 
 def _first(
-    pipes: tuple[int, int], work: Callable[[], int], streams: tuple[int, int, int], directory: str, terms: Terms,
+    pipes: tuple[int, int], work: Callable[[], int], streams: tuple[int, ...], directory: str, terms: Terms,
     report: int,
 ) -> int:  # fmt: skip
     ready, mapped = pipes
@@ -137,22 +157,32 @@ def _first(
     os.write(ready, b"r")
     if os.read(mapped, 1) != b"m":
         return 1
+    _give_up(terms)
+    _end_with_parent(lambda: _hung_up(mapped))
+    _only(streams, report)
+    for kind, limit in terms.limits.items():
+        resource.setrlimit(kind, (limit, limit))
+    caps.prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    calls = seccomp.installer if terms.installer else seccomp.files_only if terms.tenant else seccomp.streams_only
+    seccomp.install(calls(os.uname().machine))
+    os.write(len(streams), b"ok")
+    os.close(len(streams))
+    return work()
+
+
+def _give_up(terms: Terms) -> None:
+    """Take the ids, and keep no right beyond those that the terms name."""
+    if terms.tenant is not None:
+        caps.become(terms.tenant.uid, terms.tenant.gid, keep_caps=True)
+        caps.keep_only(terms.tenant.capabilities)
+        caps.untraceable()  # the tenant's own processes have the same ids
+        return
     own = 0 if terms.installer else NOBODY
     caps.become(own, own, keep_caps=True)
     if terms.installer:
         namespaces.unshare(namespaces.NEWNS)
     else:
         caps.drop_all()
-    _end_with_parent(lambda: _hung_up(mapped))
-    _only(streams, report)
-    for kind, limit in terms.limits.items():
-        resource.setrlimit(kind, (limit, limit))
-    machine = os.uname().machine
-    caps.prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    seccomp.install(seccomp.installer(machine) if terms.installer else seccomp.streams_only(machine))
-    os.write(3, b"ok")
-    os.close(3)
-    return work()
 
 
 def _enter_root(directory: str, terms: Terms) -> None:
@@ -169,19 +199,19 @@ def _enter_root(directory: str, terms: Terms) -> None:
     mount.pivot(directory)
     root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     mount.set_attributes(root, _PLAIN | mount.RDONLY, label="/")
-    if not terms.installer and os.listdir(root):
+    if not (terms.installer or terms.tenant) and os.listdir(root):
         raise OSError(1, "the root is not empty")
     os.close(root)
 
 
-def _only(streams: tuple[int, int, int], report: int) -> None:
-    """Leave ``streams`` as 0 to 2 and ``report`` as 3."""
+def _only(streams: tuple[int, ...], report: int) -> None:
+    """Leave ``streams`` as 0 and up, and ``report`` as the one after them."""
     import fcntl
 
-    above = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (*streams, report)]
+    above = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in (*streams, report)]
     for number, fd in enumerate(above):
         os.dup2(fd, number, inheritable=number < 3)
-    close_all_but(0, 1, 2, 3)
+    close_all_but(*range(len(above)))
 
 
 def _end_with_parent(gone: Callable[[], bool]) -> None:

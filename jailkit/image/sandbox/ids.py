@@ -11,3 +11,10 @@ BUILD_RANGE = 65_536
 
 NOBODY = 65_534
 """Within the range: who is nobody inside, and has no capability."""
+
+SMOKE_USER = BUILD_BASE + 2_000
+"""Whose smoke tests are. As a jail's user it is the same inside and outside, and beside it the ids of a jail are there
+(JAIL_RANGE): what ids of persons own below a bind is nobody's, as it is in the jails that are to come."""
+
+JAIL_RANGE = 1024
+"""How many ids a jail has (jail/recipe.py)."""

@@ -31,12 +31,13 @@ from ...errors import JailkitError
 from ...kernel import caps, mount, namespaces, proc, rootfs, seccomp
 from ...kernel.libc import put, syscall
 from .child import close_all_but, exit_code
-from .ids import BUILD_BASE, BUILD_RANGE
+from .ids import BUILD_BASE, BUILD_RANGE, JAIL_RANGE
 
 TAIL = 20
 """How many of the last lines are kept for an error."""
 _LINE = 4096
-_LINES = 200_000
+_KEPT = 16 << 20
+"""Bytes of a command's output that reach its log."""
 _CLOEXEC = 4
 
 
@@ -44,7 +45,8 @@ _CLOEXEC = 4
 class Order:
     """What to run. stage: called as root in the private mount namespace with a descriptor of the user namespace; makes
     the root at the path ``root``, and an empty file at ``masked``. uid, gid: of the command, inside. kept: its
-    capabilities. filter: its seccomp program. cwd, environment, argv: of the command. seconds: the time it has."""
+    capabilities. filter: its seccomp program. cwd, environment, argv: of the command. seconds: the time it has.
+    jailed: the ids are as in a jail of user ``uid`` (which is one of the build's range); else all ids of the range."""
 
     stage: Callable[[int], None]
     root: str
@@ -56,9 +58,21 @@ class Order:
     network: bool = False
     uid: int = 0
     gid: int = 0
+    jailed: bool = False
     kept: frozenset[int] = frozenset()
     cwd: str = "/"
     seconds: float = 3600.0
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """The command's ids, outside."""
+        return (self.uid, self.gid) if self.jailed else (BUILD_BASE + self.uid, BUILD_BASE + self.gid)
+
+    def write_maps(self, pid: int) -> None:
+        if self.jailed:
+            namespaces.write_maps(pid, self.uid, self.gid, BUILD_BASE, JAIL_RANGE)
+        else:
+            namespaces.write_plain_maps(pid, BUILD_BASE, BUILD_RANGE)
 
 
 @dataclass
@@ -75,7 +89,7 @@ def run(order: Order, log: Callable[[str], None]) -> Outcome:
     report, report_in = os.pipe2(os.O_CLOEXEC)
     output, output_in = os.pipe2(os.O_CLOEXEC)
     go_out, go = os.pipe2(os.O_CLOEXEC)
-    os.fchown(output_in, BUILD_BASE + order.uid, BUILD_BASE + order.gid)  # or it could not open its own /dev/stderr
+    os.fchown(output_in, *order.owner)  # or it could not open its own /dev/stderr
     caller = os.getpid()
     builder = os.fork()
     if builder == 0:
@@ -111,7 +125,7 @@ class _Lines:
     """Bytes in, lines out."""
 
     def __init__(self, log: Callable[[str], None]) -> None:
-        self._log, self._rest, self._count = log, b"", 0
+        self._log, self._rest, self._room = log, b"", _KEPT
         self.tail: deque[str] = deque(maxlen=TAIL)
 
     def feed(self, data: bytes) -> None:
@@ -134,9 +148,11 @@ class _Lines:
     def _line(self, line: bytes) -> None:
         text = line.rstrip(b"\r").decode(errors="replace")
         self.tail.append(text)
-        self._count += 1
-        if self._count <= _LINES:  # a command that never stops writing fills no disk with its log
-            self._log(text if self._count < _LINES else "... what else it writes is not kept")
+        if self._room < 0:
+            return
+        self._room -= len(text.encode()) + 1
+        # a command that never stops writing fills no disk with its log
+        self._log(text if self._room >= 0 else f"... what else it writes is not kept: {_KEPT >> 20} MiB are")
 
 
 class _Watched:
@@ -241,7 +257,7 @@ def _build(order: Order, caller: int, report: int, output: int, go: int) -> None
         os.close(fd)
     if os.read(ready, 1) != b"r":
         raise OSError(10, "the inner process ended")
-    namespaces.write_plain_maps(inner, BUILD_BASE, BUILD_RANGE)
+    order.write_maps(inner)
     userns = os.open(f"/proc/{inner}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     order.stage(userns)
     os.close(userns)

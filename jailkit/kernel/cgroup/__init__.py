@@ -76,8 +76,8 @@ def held() -> set[str]:
 
 def make(name: str, amounts: Amounts | None = None) -> list[str]:
     """Make (or find) the groups ``name`` that hold ``amounts`` and return their directories, that of :func:`base`
-    first; [] where there are none, or /sys is read-only (a container). Raise OSError where one that is needed cannot be
-    made."""
+    first; [] where there are none, or /sys is read-only (a container). With ``amounts``, be they none, also those that
+    count what is used, as far as they can be made. Raise OSError where one that is needed cannot be made."""
     top = base()
     if not top:
         return []
@@ -88,7 +88,7 @@ def make(name: str, amounts: Amounts | None = None) -> list[str]:
         if needed:
             raise
         return []
-    return [f"{top}/{name}", *_kind().make(name, needed)]
+    return [f"{top}/{name}", *_kind().make(name, needed, amounts is not None)]
 
 
 def limit(name: str, amounts: Amounts) -> list[str]:

@@ -8,7 +8,9 @@ import os
 from ..libc import put
 from . import MOUNT, OWN, Amounts
 
-_NAMES = {"pids": "pids", "memory": "memory", "cpu": "cpu", "io": "blkio"}
+_NAMES = {"pids": "pids", "memory": "memory", "cpu": "cpu", "io": "blkio", "account": "cpuacct"}
+_ACCOUNT = ("account", "memory")
+"""Those that count what is used, limited or not."""
 _PERIOD = 100_000
 _THROTTLE = {
     "read": "blkio.throttle.read_bps_device", "write": "blkio.throttle.write_bps_device",
@@ -41,15 +43,21 @@ def places(name: str) -> list[str]:
     return [f"{top}/{OWN}/{name}" for top in dict.fromkeys(tops) if top]
 
 
-def make(name: str, controllers: list[str]) -> list[str]:
+def make(name: str, controllers: list[str], account: bool) -> list[str]:
     """Beside that of pids, which there is already, the groups of ``controllers``, and those that an earlier limit
-    made."""
+    made. account: and those that count what is used, limited or not, as far as they can be made."""
     made = []
-    for controller in controllers:
-        if controller != "pids":
-            path = f"{_hierarchy(controller)}/{OWN}/{name}"
-            os.makedirs(path, 0o755, exist_ok=True)
-            made.append(path)
+    for controller in dict.fromkeys((*controllers, *(_ACCOUNT if account else ()))):
+        top = _hierarchy(controller)
+        if controller == "pids" or not (top or controller in controllers):
+            continue
+        try:
+            os.makedirs(f"{top}/{OWN}/{name}", 0o755, exist_ok=True)
+        except OSError:
+            if controller in controllers:
+                raise
+            continue
+        made.append(f"{top}/{OWN}/{name}")
     return list(dict.fromkeys([*made, *(path for path in places(name)[1:] if os.path.isdir(path))]))
 
 

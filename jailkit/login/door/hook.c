@@ -252,6 +252,7 @@ static const char *admit(uid_t uid)
 	write_session(sessions, caller);
 	join_groups(&record, sessions, caller);
 	chroot_open(dir, &record);
+	meter_login(dir);
 	return NULL;
 }
 

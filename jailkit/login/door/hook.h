@@ -18,6 +18,8 @@ void chroot_check(const struct record *record);           /* that nobody but roo
 void chroot_open(int dir, const struct record *record);   /* sshd may change its root to it, until */
 void chroot_shut(int dir, const struct record *record);   /* ... there is no session any more */
 void watch(int dir, const struct record *record, int lock); /* with the lock held: see to it that it ends */
+void meter_login(int dir);                                  /* with the lock held: one more session */
+void meter_end(int dir, const struct record *record);       /* with the lock held: what its control group has used */
 
 
 enum login_limit { LIMIT_HOURS, LIMIT_SOURCE, LIMIT_EXPIRED, LIMIT_SESSIONS };

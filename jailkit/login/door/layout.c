@@ -1,4 +1,5 @@
-/* Prints `name offset size` for each field of both structs; a test compares them with jailkit/jail/record.py. */
+/* Prints `name offset size` for each field of each struct; a test compares them with jailkit/jail/record.py and
+ * meter.py. */
 #include <stddef.h>
 #include <stdio.h>
 
@@ -50,5 +51,12 @@ int main(void)
 	FIELD(session, rhost);
 	FIELD(session, tty);
 	FIELD(session, auth);
+	printf("meter 0 %zu\n", sizeof(struct meter));
+	FIELD(meter, magic);
+	FIELD(meter, logins);
+	FIELD(meter, group);
+	FIELD(meter, seen);
+	FIELD(meter, cpu);
+	FIELD(meter, peak);
 	return 0;
 }

@@ -9,6 +9,7 @@
 
 #define RECORD_MAGIC "JAILREC3"
 #define SESSION_MAGIC "JAILSES1"
+#define METER_MAGIC "JAILMET1"
 #define MAX_FILTER 512
 #define MAX_HOURS 96
 #define MAX_SOURCES 16
@@ -63,6 +64,15 @@ struct session {
 	char rhost[256];
 	char tty[64];
 	char auth[512];
+} __attribute__((packed));
+
+/* What a jail has used since the boot (meter.c; jailkit/jail/meter.py). */
+struct meter {
+	char magic[8];
+	uint64_t logins;
+	uint64_t group, seen; /* inode of the control group that was read last, and its CPU time then */
+	uint64_t cpu;         /* microseconds, of all its groups */
+	uint64_t peak;        /* bytes: most memory at once since that was taken up */
 } __attribute__((packed));
 
 #endif

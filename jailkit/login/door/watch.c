@@ -168,6 +168,7 @@ static void end_jail(int dir, const struct record *record, int pidfd)
 	char link[sizeof NAMES + sizeof record->user];
 	struct pollfd ended = { .fd = pidfd, .events = POLLIN };
 
+	meter_end(dir, record);
 	if (pidfd >= 0 &&
 	    (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0 || poll(&ended, 1, 10000) != 1))
 		kernel("end the jail");

@@ -15,29 +15,32 @@ from .image import BuildImage
 from .jail_files import JailFiles
 from .key_file import KeyFile, RemoveKeys
 from .limits import SetLimits
+from .move_home import Close, LeaveHome, MoveHome, SetHome
+from .own_home import OwnHome
 from .password import SetPassword
+from .quota import ClearQuota, SetQuota
+from .rename import CloseOld, MoveJailFiles, MoveSpec, MoveSpool, RenameAccount, RenameRow
 from .reserve import Reserve
+from .restore import DropOld, Hold, Release, Swap, Unpack
 from .spec_file import RemoveSpec, WriteSpec
 from .spool import CleanSpool
 from .stop import RequireUnmounted, StopJail
 from .suspend import Suspend
 
 __all__ = [
-    "BuildImage", "CleanSpool", "Confine", "CreateAccount", "Disable", "Enable", "Forget", "GiveBack", "JailFiles",
-    "KeepHome", "KeyFile", "MakeHome", "Operation", "RemoveAccount", "RemoveHome", "RemoveJailFiles", "RemoveKeys",
-    "RemoveSpec", "RequireUnmounted", "Reserve", "SetLimits", "SetPassword", "StopJail", "Suspend", "WriteArchive",
-    "WriteSpec",
-    "from_data",
+    "BuildImage", "CleanSpool", "ClearQuota", "Close", "CloseOld", "Confine", "CreateAccount", "Disable", "DropOld",
+    "Enable", "Forget", "GiveBack", "Hold", "JailFiles", "KeepHome", "KeyFile", "LeaveHome", "MakeHome", "MoveHome",
+    "MoveJailFiles", "MoveSpec", "MoveSpool", "Operation", "OwnHome", "Release", "RemoveAccount", "RemoveHome",
+    "RemoveJailFiles", "RemoveKeys", "RemoveSpec", "RenameAccount", "RenameRow", "RequireUnmounted", "Reserve",
+    "SetHome", "SetLimits", "SetPassword", "SetQuota", "StopJail", "Suspend", "Swap", "Unpack", "WriteArchive",
+    "WriteSpec", "from_data",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {
-    kind.kind: kind
-    for kind in (
-        BuildImage, CleanSpool, Confine, CreateAccount, Disable, Enable, Forget, GiveBack, JailFiles, KeepHome, KeyFile,
-        MakeHome, RemoveAccount, RemoveHome, RemoveJailFiles, RemoveKeys, RemoveSpec, RequireUnmounted, Reserve,
-        SetLimits, SetPassword, StopJail, Suspend, WriteArchive, WriteSpec,
-    )
-}  # fmt: skip
+    each.kind: each
+    for each in list(globals().values())
+    if isinstance(each, type) and issubclass(each, Operation) and each is not Operation
+}
 
 
 def from_data(data: dict[str, Any]) -> Operation:

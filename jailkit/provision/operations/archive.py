@@ -2,27 +2,39 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
-from ...errors import JailkitError
-from .. import archive, files, homes
+from ...jail import freeze
+from .. import files
+from ..backup import manifest, process, snapshot, target
+from ..backup.process import Shown, Written
 from ..world import World
 from .base import Operation
 
-_COMPRESSED = (".gz", ".tgz")
+_PACKED = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd", ".tzst": "zstd"}
+
+
+def packer(file: str) -> str:
+    """What the file's name says about how it is packed; "" not at all."""
+    return _PACKED.get(os.path.splitext(file)[1], "")
 
 
 @dataclass(frozen=True)
 class WriteArchive(Operation):
-    """A tar of the home at ``file``, root's alone. It gets that name when it is whole and on the disk, by link(2),
-    which never replaces anything."""
+    """A tar of the home at ``file``, root's alone; or, ``whole``, a backup: all that makes the jail again.
+
+    It gets its name when it is whole and on the disk, by link(2), which never replaces anything. live: what runs in the
+    jail runs on meanwhile."""
 
     home: str
     file: str
+    whole: bool = False
+    live: bool = False
 
     kind = "archive"
 
     def describe(self) -> str:
-        return f"write the home {self.home} to {self.file}"
+        return f"write a backup to {self.file}" if self.whole else f"write the home {self.home} to {self.file}"
 
     def check(self, world: World) -> bool:
         return self._finished(world) and not os.path.lexists(world.note["temporary"])
@@ -35,43 +47,51 @@ class WriteArchive(Operation):
             return False
         return [status.st_dev, status.st_ino] == world.note.get("inode")
 
-    def apply(self, world: World) -> None:
-        row = world.row()
-        if self._finished(world):
-            self._sweep(world)
-            return
-        self._sweep(world)
-        archive.check_target(self.file)
-        home = homes.open_own(self.home, row)
-        if home is None:
-            raise JailkitError("missing.home", f"{self.home} is not there to be archived", "leave --archive out")
+    def intent(self, world: World) -> dict[str, Any]:
         directory, _, name = self.file.rpartition("/")
-        temporary = f"{directory}/.{name}.{os.urandom(8).hex()}"
-        world.remember(temporary=temporary)
-        output = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        return {
+            "temporary": f"{directory}/.{name[:200]}.{os.urandom(8).hex()}",
+            "beside": snapshot.beside(self.home, world.name, os.urandom(8).hex()),
+        }
+
+    def apply(self, world: World) -> None:
+        self._sweep(world)
+        if self._finished(world):
+            return
+        target.check(self.file)
+        made = target.Target(self.file, world.note["temporary"])
         try:
-            found = archive.write(home, output, row.uid, row.gid, world.name, self.file.endswith(_COMPRESSED))
-            os.fsync(output)
-            status = os.fstat(output)
-        except BaseException:
-            files.remove(temporary)
-            raise
+            written, taken = self._write(world, made.fd)
+            status = made.flush()
+            result = {**vars(written), "left_out": list(written.left_out), "taken": taken, "file": self.file}
+            world.remember(inode=[status.st_dev, status.st_ino], result=result)
+            world.point("written")
+            made.publish()
         finally:
-            os.close(output)
-            os.close(home)
-        world.remember(inode=[status.st_dev, status.st_ino], bytes=status.st_size, **found)
-        world.point("written")
-        os.link(temporary, self.file, follow_symlinks=False)
+            made.close()
         world.point("linked")
-        files.remove(temporary)
+        world.results.update(result)
+
+    def _write(self, world: World, output: int) -> tuple[Written, str]:
+        row, name = world.row(), packer(self.file)
+        if not self.whole:
+            with snapshot.opened(world.paths, row, self.home, layer=False) as parts:
+                return process.write(world.paths, row, parts, output, name, Shown("."), world.moved), "stopped"
+        with snapshot.taken(world.paths, row, self.home, world.note["beside"], self.live) as (parts, how):
+            field_ = world.look.password_field(row.name) or "*"
+            data = manifest.of(world.paths, row, how, parts.layer is not None, field_[0] not in "*!")
+            return process.write(world.paths, row, parts, output, name, Shown("home", data), world.moved), how
 
     def undo(self, world: World) -> None:
         if self._finished(world):
             files.remove(self.file)
         self._sweep(world)
 
-    @staticmethod
-    def _sweep(world: World) -> None:
-        temporary = world.note.get("temporary")
-        if isinstance(temporary, str):
-            files.remove(temporary)
+    def _sweep(self, world: World) -> None:
+        if isinstance(world.note.get("temporary"), str):
+            files.remove(world.note["temporary"])
+        if isinstance(world.note.get("beside"), str):
+            snapshot.remove(world.note["beside"])
+        row = world.state.get(world.name)
+        if row is not None:
+            freeze.thaw(row.uid)

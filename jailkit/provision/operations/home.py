@@ -40,9 +40,9 @@ class MakeHome(Operation):
         row, name = world.row(), world.note["temporary"]
         self._sweep(world)
         if row.level == "chroot":
-            homes.build_chroot(name, row.uid, row.gid, world.sync)
+            homes.build_chroot(name, row.uid, row.gid, world.sync, row.base)
         else:
-            homes.build(name, world.config.skel, row.uid, row.gid, world.sync)
+            homes.build(name, world.config.skel, row.uid, row.gid, world.sync, row.base)
         world.point("built")
 
     def apply(self, world: World) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..world import World
 from .base import Operation
 
-_BY_NAME = ("/var/mail", "/var/spool/cron/crontabs")
+BY_NAME = ("/var/mail", "/var/spool/cron/crontabs")
 _BY_OWNER = ("/var/spool/cron/atjobs", "/var/spool/cron/atspool")
 
 
@@ -23,7 +23,7 @@ class CleanSpool(Operation):
 
     def apply(self, world: World) -> None:
         uid = world.row().uid
-        for directory in _BY_NAME:
+        for directory in BY_NAME:
             _clean(directory, uid, world.name)
         for directory in _BY_OWNER:
             _clean(directory, uid, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import secrets
@@ -17,8 +18,9 @@ import pytest
 
 from jailkit.errors import JailkitError
 from jailkit.image import contents, layer, scratch, store, upper, workshop
-from jailkit.image.sandbox.ids import BUILD_BASE, BUILD_RANGE
+from jailkit.image.sandbox.ids import BUILD_BASE, BUILD_RANGE, SMOKE_USER
 from jailkit.image.template import Template
+from jailkit.jail.recipe import RANGE
 from jailkit.paths import Paths
 from jailkit.spec.source import RunStep
 from jailkit.spec.template import TemplateSpec
@@ -239,7 +241,7 @@ def test_smoke_is_an_ordinary_user_in_a_jail(bench: Bench) -> None:
         "id -un; id -G; pwd; echo x > ~/f && cat ~/f; grep -E 'CapBnd|NoNew' /proc/self/status; ! touch /srv/x"
     )
     lines = said.splitlines()
-    assert lines[1:5] == ["smoke", "1000", "/home/smoke", "x"]
+    assert lines[1:5] == ["smoke", str(SMOKE_USER), "/home/smoke", "x"]
     assert lines[5].split() == ["CapBnd:", "0" * 16] and lines[6].split() == ["NoNewPrivs:", "1"]
 
 
@@ -318,8 +320,9 @@ def test_whatever_is_killed_at_any_moment_nothing_is_left(bench: Bench) -> None:
     assert bench.says("echo well") == "well"
 
 
-def test_a197_a_step_reads_no_more_of_the_host_than_everybody(bench: Bench) -> None:
-    """Its root has CAP_DAC_OVERRIDE over what is mapped; what it copies would be in an image for all tenants."""
+@contextlib.contextmanager
+def planted() -> Iterator[Path]:
+    """A directory below one that is bound, with files of root's, of a person's and of everybody's."""
     place = Path(f"/usr/local/share/jailkit-test-{secrets.token_hex(6)}")
     place.mkdir()
     try:
@@ -327,8 +330,28 @@ def test_a197_a_step_reads_no_more_of_the_host_than_everybody(bench: Bench) -> N
             (place / name).write_text(f"canary of {name}\n")
             os.chown(place / name, owner, owner)
             (place / name).chmod(mode)
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
+def test_a197_a_step_reads_no_more_of_the_host_than_everybody(bench: Bench) -> None:
+    """Its root has CAP_DAC_OVERRIDE over what is mapped; what it copies would be in an image for all tenants."""
+    with planted() as place:
         found = bench.run(f"cp {place}/open /srv; for f in root theirs; do cp {place}/$f /srv || true; done")
         assert [row.path for row in found.rows if row.path.startswith("/srv/")] == ["/srv/open"], bench.lines
         assert len([line for line in bench.lines if "Permission denied" in line]) == 2
-    finally:
-        shutil.rmtree(place)
+
+
+def test_a197_a_smoke_test_reads_no_more_of_the_host_than_a_jail(bench: Bench) -> None:
+    """Its user is nobody of the host's: not the person with uid 1000."""
+    with planted() as place:
+        said = bench.smoke(
+            f"cat {place}/open; for f in root theirs; do ! cat {place}/$f || exit 9; done; cat /proc/self/uid_map",
+            binds=BINDS,
+        )
+    lines = said.splitlines()[1:]
+    assert [line for line in lines if "canary" in line and "Permission denied" not in line] == ["canary of open"]
+    assert len([line for line in lines if "Permission denied" in line]) == 2
+    wanted = [["0", str(BUILD_BASE), str(RANGE)], [str(SMOKE_USER), str(SMOKE_USER), "1"]]
+    assert [line.split() for line in lines[-2:]] == wanted

@@ -31,12 +31,9 @@ class Jail:
         homes.build_chroot(str(self.home), UID, UID)
         self.recipe = Recipe(
             user="drop", uid=UID, gid=UID, base=700000000, home=str(self.home), hostname="drop", template="t",
-            level="chroot", files=["group", "passwd"], linger=None, services=["sshd"],
+            level="chroot", files={"group": b"group\n", "passwd": b"passwd\n"}, linger=None, services=["sshd"],
         )  # fmt: skip
-        etc = Path(paths.jail("drop")) / "etc"
-        etc.mkdir(parents=True)
-        for name in self.recipe.files:
-            (etc / name).write_text(f"{name}\n")
+        os.makedirs(paths.jail("drop"))
 
     def start(self) -> None:
         os.makedirs(os.path.dirname(self.paths.run), exist_ok=True)
@@ -73,7 +70,7 @@ def test_files_are_replaced_only_where_they_differ(jail: Jail) -> None:
     jail.start()
     before = (jail.home / "etc/passwd").stat().st_ino
     (jail.home / "etc/localtime").write_text("an administrator's")
-    Path(f"{jail.paths.jail('drop')}/etc/group").write_text("another\n")
+    jail.recipe.files["group"] = b"another\n"
     jail.start()
     assert jail.placed() == {"passwd": "passwd\n", "group": "another\n", "localtime": "an administrator's"}
     assert (jail.home / "etc/passwd").stat().st_ino == before

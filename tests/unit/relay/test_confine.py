@@ -66,3 +66,24 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert {name for name, said in after.items() if said == ""} == set()
     assert after["unix"] == after["netlink"] == "EAFNOSUPPORT"
     assert inet == ["", ""]
+
+
+def test_what_runs_out_of_memory_is_the_worker_and_not_its_parent(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("giving up rights needs some")
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            Path("/proc/self/oom_score_adj").write_text("300")  # root of a container may not go below 0
+            before, after = (os.open("/proc/self/oom_score_adj", os.O_RDONLY) for _ in range(2))
+            os.write(into, os.read(before, 9))
+            confine.confine(str(tmp_path))
+            os.write(into, os.read(after, 9))
+        finally:
+            os._exit(0)
+    os.close(into)
+    with os.fdopen(out) as answers:
+        said = answers.read().split()
+    os.waitpid(child, 0)
+    assert said == ["300", "0"]

@@ -88,6 +88,37 @@ def test_an_export_replaces_nothing_and_leaves_no_half(paths: Paths, exported: P
     assert caught.value.code == "invalid.image" and sorted(tmp_path.iterdir()) == [exported]
 
 
+def test_whose_directory_it_is_cannot_put_something_else_in_its_place(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """She owns the directory: she can replace what root writes before it gets its name, or move it all away."""
+    digest, real = publish(paths), os.link
+    hers = tmp_path / "hers"
+    hers.mkdir()
+
+    def swapped(source: str, target: str, **where: Any) -> None:
+        os.unlink(hers / source)
+        (hers / source).write_bytes(b"planted")
+        real(source, target, **where)
+
+    with monkeypatch.context() as patch, pytest.raises(JailkitError) as caught:
+        patch.setattr(os, "link", swapped)
+        archive.export(paths, digest, str(hers / "image.tar"))
+    assert caught.value.code == "unsafe.archive"
+
+    def moved(source: str, target: str, **where: Any) -> None:
+        hers.rename(tmp_path / "elsewhere")
+        (tmp_path / "etc").mkdir()
+        hers.symlink_to("etc")
+        real(source, target, **where)
+
+    (hers / "image.tar").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", moved)
+        archive.export(paths, digest, str(hers / "image.tar"))
+    assert os.listdir(tmp_path / "etc") == [] and os.listdir(tmp_path / "elsewhere") == ["image.tar"]
+
+
 # -- what may have been done to it
 
 

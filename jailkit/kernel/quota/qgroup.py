@@ -1,0 +1,160 @@
+"""btrfs: quota groups. A subvolume has one of its own (level 0, its id); one of level 1 with the owner's number has
+the subvolumes of that owner in it, and the limit. btrfs-ioctl(2), Documentation/btrfs.
+
+Only a subvolume can be limited, never a plain directory, and only its bytes. A subvolume that somebody makes within
+another counts for neither, and anybody may make one: so a jail's seccomp program refuses that (kernel/seccomp.py)."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+import uuid
+from collections.abc import Callable, Iterator
+
+from .base import Support, Usage
+
+# linux/btrfs.h
+_FS_INFO = 0x8400941F
+_INO_LOOKUP = 0xD0009412
+_SUBVOL_CREATE_V2 = 0x50009418
+_QGROUP_ASSIGN, _QGROUP_CREATE, _QGROUP_LIMIT = 0x40189429, 0x4010942A, 0x8030942B
+_RESCAN, _RESCAN_WAIT = 0x4040942C, 0x942E
+_INHERIT = 1 << 2  # BTRFS_SUBVOL_QGROUP_INHERIT
+_MAX_RFER = 1
+_NONE = 2**64 - 1
+_ROOT = 256  # BTRFS_FIRST_FREE_OBJECTID: inode of a subvolume's top
+_LEVEL = 1 << 48
+
+_NO_INODES = "btrfs cannot limit the number of files"
+
+
+def identity(fd: int) -> bytes:
+    """The file system's own id: st_dev is each subvolume's."""
+    return bytes(fcntl.ioctl(fd, _FS_INFO, bytes(1024))[16:32])
+
+
+def _sysfs(fd: int) -> str:
+    return f"/sys/fs/btrfs/{uuid.UUID(bytes=identity(fd))}/qgroups"
+
+
+@contextlib.contextmanager
+def _outside(fd: int) -> Iterator[int]:
+    """A descriptor to manage groups by: each change is charged to the subvolume that the descriptor is in, so that one
+    which is full could not even be given more (EDQUOT). Above a mount point there is another file system."""
+    above = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+    try:
+        try:
+            same = identity(above) == identity(fd)
+        except OSError:
+            same = False
+        yield above if same and os.fstat(fd).st_ino == _ROOT else fd
+    finally:
+        os.close(above)
+
+
+def support(fd: int, path: str, own: bool) -> Support:
+    """Whether quotas are enabled there; own: and whether the directory is a subvolume."""
+    if not os.path.isdir(_sysfs(fd)):
+        why, hint = f"btrfs at {path} has no quotas enabled", f"btrfs quota enable {path}; then jailctl doctor"
+        return Support("", "btrfs", reason=why, hint=hint, no_inodes=why)
+    if own and os.fstat(fd).st_ino != _ROOT:
+        why = f"{path} is a plain directory, and btrfs limits subvolumes only"
+        return Support("", "btrfs", reason=why, hint="docs/quotas.md says how it becomes one", no_inodes=why)
+    return Support("qgroup", "btrfs", hint="leave inodes out, or put it on ext4 or xfs", no_inodes=_NO_INODES)
+
+
+def _create(fd: int, number: int) -> None:
+    try:
+        fcntl.ioctl(fd, _QGROUP_CREATE, struct.pack("=QQ", 1, _LEVEL | number))
+    except FileExistsError:
+        pass
+
+
+def make(above: int, name: str, number: int) -> None:
+    """Make the subvolume ``name`` in the directory ``above``, from its first byte in the group of ``number``."""
+    _create(above, number)
+    # struct btrfs_qgroup_inherit: flags, num_qgroups, two copies, a limit of five, qgroups
+    inherit = ctypes.create_string_buffer(struct.pack("=4Q5QQ", 0, 1, 0, 0, 0, 0, 0, 0, 0, _LEVEL | number), 80)
+    text = os.fsencode(name)
+    # struct btrfs_ioctl_vol_args_v2: fd, transid, flags, size and address of that, 16 unused, name
+    head = struct.pack("=qQQQQ16x", 0, 0, _INHERIT, 80, ctypes.addressof(inherit))
+    fcntl.ioctl(above, _SUBVOL_CREATE_V2, bytearray((head + text).ljust(4096, b"\0")))
+
+
+def _subvolume(fd: int) -> int:
+    buffer = bytearray(struct.pack("=QQ", 0, _ROOT).ljust(4096, b"\0"))
+    fcntl.ioctl(fd, _INO_LOOKUP, buffer)
+    return int(struct.unpack_from("=Q", buffer)[0])
+
+
+def _assign(manager: int, subvolume: int, number: int, on: bool) -> int:
+    return int(fcntl.ioctl(manager, _QGROUP_ASSIGN, bytearray(struct.pack("=QQQ", on, subvolume, _LEVEL | number))))
+
+
+def adopt(fd: int, number: int) -> None:
+    """Put the subvolume behind ``fd`` into the group."""
+    with _outside(fd) as manager:
+        _create(manager, number)
+        try:
+            inexact = _assign(manager, _subvolume(fd), number, True) > 0
+        except FileExistsError:
+            return
+        if inexact:  # what it shares with others has to be counted anew
+            fcntl.ioctl(manager, _RESCAN, bytes(64))
+            fcntl.ioctl(manager, _RESCAN_WAIT)
+
+
+def set_limits(fd: int, number: int, size: int, inodes: int) -> None:
+    """inodes: 0. The group is made where there is none yet."""
+    assert inodes == 0, _NO_INODES
+    limit = struct.pack("=QQQQQQ", _LEVEL | number, _MAX_RFER, size or _NONE, 0, 0, 0)
+    with _outside(fd) as manager:
+        _create(manager, number)
+        fcntl.ioctl(manager, _QGROUP_LIMIT, bytearray(limit))
+
+
+def usage(fd: int, number: int) -> Usage | None:
+    """Of the group of ``number``: as of the last commit, at most 30 seconds ago. None if there is none."""
+    directory = f"{_sysfs(fd)}/1_{number}"
+    try:
+        size, most = (_number(f"{directory}/{name}") for name in ("referenced", "max_referenced"))
+    except FileNotFoundError:
+        return None
+    return Usage(size, None, 0 if most == _NONE else most)
+
+
+def inconsistent(fd: int) -> bool:
+    """Whether a rescan is due; before Linux 5.9 nobody says so."""
+    try:
+        return _number(f"{_sysfs(fd)}/inconsistent") != 0
+    except FileNotFoundError:
+        return False
+
+
+def _number(path: str) -> int:
+    with open(path, encoding="ascii") as file:
+        return int(file.read())
+
+
+def clear(fd: int, number: int) -> None:
+    """Take the subvolume out of its group, and the group away once it is empty; as long as another subvolume is in it,
+    it has no limit."""
+    if usage(fd, number) is None:
+        return
+    set_limits(fd, number, 0, 0)
+    with _outside(fd) as manager:
+        if os.fstat(fd).st_ino == _ROOT:
+            _unless_gone(lambda: _assign(manager, _subvolume(fd), number, False))
+        _unless_gone(lambda: fcntl.ioctl(manager, _QGROUP_CREATE, struct.pack("=QQ", 0, _LEVEL | number)))
+
+
+def _unless_gone(step: Callable[[], int | bytes]) -> None:
+    try:
+        step()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EBUSY):  # it is done; other subvolumes are in it
+            raise

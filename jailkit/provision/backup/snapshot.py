@@ -1,0 +1,136 @@
+"""What a backup reads: a jail that is held still; or, where the file system shares blocks between files (btrfs, xfs: the
+ioctl FICLONE), a copy that was made while it was held still for a moment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ...errors import JailkitError
+from ...jail import chroot, freeze, stage
+from ...jail import recipe as recipes
+from ...kernel.beneath import remove_tree
+from ...paths import Paths
+from .. import homes
+from ..state import Row
+from . import process
+from .judge import Shape
+from .process import Parts
+
+_SHARES = ("btrfs", "xfs")
+
+
+def open_layer(paths: Paths, row: Row) -> int | None:
+    """The upper directory of a jail whose root is an overlay that lasts, or None. Raise ``missing.layer``,
+    ``unsafe.layer``."""
+    recipe = recipes.load(paths, row.name)
+    if recipe.mode != "overlay":
+        return None
+    fd = stage.layer(paths, recipe)
+    try:
+        return os.open("upper", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def opened(paths: Paths, row: Row, home: str, layer: bool = True) -> Iterator[Parts]:
+    """Home and, if it is wanted, layer of a jail. Raise ``missing.home``, ``unsafe.*``, ``missing.layer``."""
+    with contextlib.ExitStack() as stack:
+        fd = homes.open_own(home, row)
+        if fd is None:
+            raise JailkitError("missing.home", f"{home} is not there", f"ls -ld {home}; findmnt -T {home}")
+        stack.callback(os.close, fd)
+        upper = open_layer(paths, row) if layer else None
+        if upper is not None:
+            stack.callback(os.close, upper)
+        yield Parts(fd, upper)
+
+
+@contextlib.contextmanager
+def taken(
+    paths: Paths, row: Row, home: str, beside: str, live: bool, share: bool = True
+) -> Iterator[tuple[Parts, str]]:  # fmt: skip
+    """What is to be read, and how it was taken (Manifest.taken). beside: directory for a copy, see :func:`beside`;
+    gone at the end. live: without holding the jail still. share: with such a copy, where the file system can."""
+    with contextlib.ExitStack() as stack:
+        how = "live"
+        if not live:
+            held = stack.enter_context(freeze.held(paths, row.uid, row.gid, row.name))
+            how = held.how
+        parts = stack.enter_context(opened(paths, row, home))
+        if how == "frozen" and share and (copy := _copied(paths, row, parts, beside, stack)) is not None:
+            held.thaw()
+            parts, how = copy, "snapshot"
+        yield parts, how
+
+
+def _copied(paths: Paths, row: Row, parts: Parts, path: str, stack: contextlib.ExitStack) -> Parts | None:
+    """A copy that shares all blocks, or None where the file system cannot."""
+    if not _shares(parts.home) or (parts.layer is not None and not _same(parts)):
+        return None
+    remove(path)  # of a run that was killed
+    stack.callback(remove, path)
+    stack.enter_context(place(path, replace(row, level="namespaces")))
+    home, upper = _directory(f"{path}/home"), None
+    stack.callback(os.close, home)
+    if parts.layer is not None:
+        os.mkdir(f"{path}/layer", 0o700)
+        os.chown(f"{path}/layer", row.base, row.base)
+        upper = _directory(f"{path}/layer")
+        stack.callback(os.close, upper)
+    made = Parts(home, upper)
+    found = process.fill_from_jail(paths, row, parts, row, made, Shape())
+    return made if found["cloned"] >= found["bytes"] else None
+
+
+def _same(parts: Parts) -> bool:
+    assert parts.layer is not None
+    return os.fstat(parts.home).st_dev == os.fstat(parts.layer).st_dev
+
+
+@contextlib.contextmanager
+def place(path: str, row: Row) -> Iterator[int]:
+    """A new directory ``path``, root's alone, with a new home in it (what is hers of one, in a chroot jail): its
+    descriptor."""
+    os.mkdir(path, 0o700)
+    inner = f"{path}/home"
+    os.mkdir(inner, 0o700)
+    if row.level == "chroot":
+        inner = f"{inner}/{chroot.FILES}"
+        os.mkdir(inner, 0o700)
+    os.chown(inner, row.uid, row.gid)
+    fd = _directory(inner)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _directory(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _shares(fd: int) -> bool:
+    """Whether files there may share blocks: asked of the mount table, before anything is copied in vain."""
+    number = f"{os.major(os.fstat(fd).st_dev)}:{os.minor(os.fstat(fd).st_dev)}"
+    mount_id = ""
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+        mount_id = next((line.split()[1] for line in file if line.startswith("mnt_id:")), "")
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            fields = line.split()
+            if fields[0] == mount_id or fields[2] == number:  # btrfs has a device number for each subvolume
+                return fields[fields.index("-") + 1] in _SHARES
+    return False
+
+
+def beside(home: str, name: str, token: str) -> str:
+    """A directory beside the home, root's, for what is to become one."""
+    return f"{os.path.dirname(home)}/.{name}.jailctl-{token}"
+
+
+def remove(place: str) -> None:
+    remove_tree(place)
