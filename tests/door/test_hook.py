@@ -40,6 +40,7 @@ def test_warm(caller: Caller) -> None:
 def test_logins_are_counted_and_nothing_else_depends_on_it(caller: Caller) -> None:
     """There is no Python here that could have done it."""
     path = Path(caller.lab.paths.meter(UID))
+    path.unlink(missing_ok=True)
     for number in (1, 2):
         assert caller.run(OPEN) == 0
         found = meter.read(caller.lab.paths, UID)
