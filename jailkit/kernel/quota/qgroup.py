@@ -75,14 +75,17 @@ def _create(fd: int, number: int) -> None:
 
 
 def make(above: int, name: str, number: int) -> None:
-    """Make the subvolume ``name`` in the directory ``above``, from its first byte in the group of ``number``."""
-    _create(above, number)
+    """Make the subvolume ``name`` in the directory ``above``, from its first byte in the group of ``number``; 0: in
+    none."""
+    groups = [_LEVEL | number] if number else []
+    if number:
+        _create(above, number)
     # struct btrfs_qgroup_inherit: flags, num_qgroups, two copies, a limit of five, qgroups
-    inherit = ctypes.create_string_buffer(struct.pack("=4Q5QQ", 0, 1, 0, 0, 0, 0, 0, 0, 0, _LEVEL | number), 80)
-    text = os.fsencode(name)
+    inherit = struct.pack(f"=4Q5Q{len(groups)}Q", 0, len(groups), 0, 0, 0, 0, 0, 0, 0, *groups)
+    buffer = ctypes.create_string_buffer(inherit, len(inherit))
     # struct btrfs_ioctl_vol_args_v2: fd, transid, flags, size and address of that, 16 unused, name
-    head = struct.pack("=qQQQQ16x", 0, 0, _INHERIT, 80, ctypes.addressof(inherit))
-    fcntl.ioctl(above, _SUBVOL_CREATE_V2, bytearray((head + text).ljust(4096, b"\0")))
+    head = struct.pack("=qQQQQ16x", 0, 0, _INHERIT, len(inherit), ctypes.addressof(buffer))
+    fcntl.ioctl(above, _SUBVOL_CREATE_V2, bytearray((head + os.fsencode(name)).ljust(4096, b"\0")))
 
 
 def _subvolume(fd: int) -> int:
