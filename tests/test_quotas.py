@@ -137,3 +137,22 @@ def test_removal_clears(quoted: Host) -> None:
     quoted.jailctl("remove-user", "qgone")
     assert f"1/{base}" not in quoted.run(groups, check=True).stdout
     assert not (quoted.root / TOP[1:] / "qgone").exists()
+
+
+def test_what_is_restored_or_moved_counts_in_its_new_place(quoted: Host) -> None:
+    """Beside the home that it replaces it would not fit into the limit; in its place it has to."""
+    add(quoted, "qback", "shell", disk="16M")
+    assert quoted.ssh("qback", "head -c 10M /dev/urandom >data; mkdir -p a/b; echo x >a/b/c").returncode == 0
+    quoted.jailctl("backup", "qback", "/root/qback.tar.zst")
+    quoted.jailctl("restore", "qback", "/root/qback.tar.zst")
+    back = used(quoted, "qback")
+    assert back["bytes_limit"] == 16 * MIB and 10 * MIB <= (back["bytes"] or 0) < 12 * MIB
+    done, said = fill(quoted, "qback", "more", 10 * MIB)
+    assert done < 7 * MIB and "Disk quota exceeded" in said
+    quoted.ssh("qback", "rm more")
+    host_place = "/home/qback-elsewhere"
+    refused = json.loads(quoted.jailctl("--json", "move-home", "--stop", "qback", host_place, check=False).stderr.splitlines()[-1])
+    assert refused["error"]["code"] == "host.quota", "in memory it could not be limited"
+    quoted.jailctl("move-home", "--stop", "qback", f"{TOP}/qmoved")
+    assert 10 * MIB <= (used(quoted, "qback")["bytes"] or 0) < 12 * MIB
+    quoted.jailctl("remove-user", "qback")

@@ -75,7 +75,7 @@ def command(
                 for row in usage.unmeasured(paths, db, rows, measure):
                     walked(row.name, 0)
                     db.put_measured(row.base, usage.measure(paths, row, walked))
-                found = [usage.usage(paths, db, row, since, history) for row in rows]  # type: ignore[arg-type]
+                found = usage.usage(paths, db, rows, since, history)  # type: ignore[arg-type]
     finally:
         db.close()
     _show(settings, found, since, history, silent=sample)
