@@ -101,7 +101,7 @@ def counts(path: str, number: int) -> bool:
     with _opened(path) as fd:
         if kind == "project":
             return project.project_of(fd) == number
-        return kind == "qgroup" and qgroup.usage(fd, number) is not None
+        return kind == "qgroup" and qgroup.counts(fd, number)
 
 
 def usage(path: str, number: int) -> Usage | None:

@@ -15,6 +15,7 @@ import struct
 import uuid
 from collections.abc import Callable, Iterator
 
+from ..walk import again, walk
 from .base import Support, Usage
 
 # linux/btrfs.h
@@ -23,6 +24,7 @@ _INO_LOOKUP = 0xD0009412
 _SUBVOL_CREATE_V2 = 0x50009418
 _QGROUP_ASSIGN, _QGROUP_CREATE, _QGROUP_LIMIT = 0x40189429, 0x4010942A, 0x8030942B
 _RESCAN, _RESCAN_WAIT = 0x4040942C, 0x942E
+_TREE_SEARCH, _QUOTA_TREE, _RELATION = 0xD0009411, 8, 246
 _INHERIT = 1 << 2  # BTRFS_SUBVOL_QGROUP_INHERIT
 _MAX_RFER = 1
 _NONE = 2**64 - 1
@@ -99,16 +101,34 @@ def _assign(manager: int, subvolume: int, number: int, on: bool) -> int:
 
 
 def adopt(fd: int, number: int) -> None:
-    """Put the subvolume behind ``fd`` into the group."""
+    """Put the subvolume behind ``fd`` into the group, and those that were made within it before anybody refused."""
+    inexact = False
+
+    def directory(below: int, status: os.stat_result) -> None:
+        nonlocal inexact
+        if status.st_ino == _ROOT:
+            with contextlib.suppress(FileExistsError):
+                inexact |= _assign(manager, _subvolume(below), number, True) > 0
+
     with _outside(fd) as manager:
         _create(manager, number)
-        try:
-            inexact = _assign(manager, _subvolume(fd), number, True) > 0
-        except FileExistsError:
-            return
+        again(lambda: walk(fd, directory, lambda *_: None))
         if inexact:  # what it shares with others has to be counted anew
             fcntl.ioctl(manager, _RESCAN, bytes(64))
             fcntl.ioctl(manager, _RESCAN_WAIT)
+
+
+def counts(fd: int, number: int) -> bool:
+    """Whether the directory ``fd`` is a subvolume in the group of ``number``: a relation in the quota tree."""
+    if os.fstat(fd).st_ino != _ROOT:
+        return False
+    own = _subvolume(fd)
+    # struct btrfs_ioctl_search_key: tree, ranges of object, offset and transaction, of type; how many
+    group, kind = _LEVEL | number, _RELATION
+    key = struct.pack("=7Q4I4Q", _QUOTA_TREE, own, own, group, group, 0, _NONE, kind, kind, 1, 0, 0, 0, 0, 0)
+    buffer = bytearray(key.ljust(4096, b"\0"))
+    fcntl.ioctl(fd, _TREE_SEARCH, buffer)
+    return int(struct.unpack_from("=I", buffer, 64)[0]) > 0
 
 
 def set_limits(fd: int, number: int, size: int, inodes: int) -> None:
