@@ -167,6 +167,20 @@ def test_usage(host: Host, user: str) -> None:
     assert "usage.sample" in host.jailctl("--json", "usage", user, "--sample", check=False).stderr
 
 
+def test_usage_of_a_jail_that_ended_by_itself(host: Host) -> None:
+    """The watcher ends it, without Python, and keeps what its control groups have counted."""
+    host.jailctl("add-user", "cliends", "--key", host.key("cliends") + ".pub", "--set", "linger=0")
+    try:
+        base = host.jailctl("--json", "usage", "cliends").stdout
+        assert json.loads(base)["jails"][0]["cpu_seconds"] == 0
+        host.ssh("cliends", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")
+        wait_for(lambda: json.loads(host.jailctl("--json", "show", "cliends").stdout)["jail"]["state"] == "dormant", 10)
+        (used,) = output(host, "usage", "cliends")["jails"]
+        assert used["cpu_seconds"] > 0.1 and used["memory_bytes"] > 1 << 20 and used["sessions"] == 1
+    finally:
+        host.jailctl("remove-user", "cliends")
+
+
 def test_doctor_completion_version(host: Host) -> None:
     assert {check["id"] for check in output(host, "doctor", "kernel")["checks"]} >= {"kernel.version", "kernel.jail"}
     assert output(host, "completion", "fish")["shell"] == "fish"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from collections.abc import Mapping
 
 from ..errors import JailkitError
 from ..image import store
@@ -16,6 +17,7 @@ from ..paths import CHROOT_GROUP, Paths
 from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
+from ..spec.limits import Effective
 from ..spec.plan import PlanSpec
 from . import accounts, files, homes, ids, keys, limits, mounts, passwords, quota, resolve
 from .facts import Account, Facts, Home, Managed
@@ -60,12 +62,18 @@ def for_add(
         running=row is not None and runtime.running(paths, row.uid) is not None,
         unheld=tuple(limits.unheld(paths, bounds, template.spec.level, home, limits.able() if able is None else able)),
         weak=tuple(limits.weak(bounds)),
-        quota=quota.facts(paths, row, home, name, template.spec, bounds) if home.startswith("/") else None,
+        quota=_quota(paths, row, target.path if target else home, name, template, bounds),
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
         uid_min=_uid_min(config) if row is None else 1000,
     )
+
+
+def _quota(
+    paths: Paths, row: Row | None, home: str, name: str, template: Template, bounds: Mapping[str, Effective]
+) -> quota.Quota | None:
+    return quota.facts(paths, row, home, name, template.spec, bounds) if home.startswith("/") else None
 
 
 def for_remove(paths: Paths, config: Config, row: Row | None, name: str, look: Lookup = LIVE) -> Facts:
