@@ -160,7 +160,7 @@ def _overlap(home: str, other: str) -> bool:
 
 
 def home_at(path: str, row: Row | None = None) -> Home:
-    """The directory where a home is, or is to be."""
+    """The directory where a home is, or is to be. row: of the jail that is there."""
     unsafe = ""
     try:
         require_root_owned_chain(os.path.dirname(path))
