@@ -39,6 +39,7 @@ def for_add(
     have, marked = _spec(paths, name)
     home = row.home if row else entry.home if spec.existing and entry else resolve.home_of(spec, config)
     target = _target(row, spec, config)
+    place = target.path if target else home
     plan = limits.plan_of(paths, spec)
     bounds = limits.levels(template.spec, plan, spec)
     return Facts(
@@ -58,9 +59,9 @@ def for_add(
         target=target,
         mounts=tuple(mounts.below([home])) if target else (),
         running=row is not None and runtime.running(paths, row.uid) is not None,
-        unheld=tuple(limits.unheld(paths, bounds, template.spec.level, home, limits.able() if able is None else able)),
+        unheld=tuple(limits.unheld(paths, bounds, template.spec.level, place, limits.able() if able is None else able)),
         weak=tuple(limits.weak(bounds)),
-        quota=quota.facts(paths, row, home, name, template.spec, bounds) if home.startswith("/") else None,
+        quota=quota.facts(paths, row, place, name, template.spec, bounds) if place.startswith("/") else None,
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
