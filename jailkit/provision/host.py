@@ -35,7 +35,6 @@ from .request import Request
 from .state import OpenPlan, Row, State
 from .view import View
 
-
 __all__ = ["Host", "Plan"]
 
 
