@@ -98,8 +98,9 @@ def test_add_and_remove(host: Host) -> None:
     again = output(host, "add-user", "cliadd", "--key", key)
     assert not again["changed"] and again["operations"] == [] and again["jail"] == made["jail"]
     assert output(host, "add-user", "cliadd")["changed"] is False  # what is left out is as it is
-    assert output(host, "remove-user", "cliadd", "--dry-run")["changed"] is False
-    assert output(host, "remove-user", "cliadd", "--archive", "/root/cliadd.tar")["archive"] == "/root/cliadd.tar"
+    assert output(host, "remove-user", "cliadd", "--dry-run")["jails"][0]["changed"] is False
+    gone = output(host, "remove-user", "cliadd", "--archive", "/root/cliadd.tar")["jails"]
+    assert [(entry["changed"], entry["archive"]) for entry in gone] == [(True, "/root/cliadd.tar")]
     assert (host.root / "root/cliadd.tar").stat().st_mode & 0o777 == 0o600
 
 

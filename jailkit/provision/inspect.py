@@ -41,6 +41,7 @@ def for_add(
     have, marked = _spec(paths, name)
     home = row.home if row else entry.home if spec.existing and entry else resolve.home_of(spec, config)
     target = _target(row, spec, config)
+    place = target.path if target else home
     plan = limits.plan_of(paths, spec)
     bounds = limits.levels(template.spec, plan, spec)
     return Facts(
@@ -60,9 +61,9 @@ def for_add(
         target=target,
         mounts=tuple(mounts.below([home])) if target else (),
         running=row is not None and runtime.running(paths, row.uid) is not None,
-        unheld=tuple(limits.unheld(paths, bounds, template.spec.level, home, limits.able() if able is None else able)),
+        unheld=tuple(limits.unheld(paths, bounds, template.spec.level, place, limits.able() if able is None else able)),
         weak=tuple(limits.weak(bounds)),
-        quota=_quota(paths, row, target.path if target else home, name, template, bounds),
+        quota=_quota(paths, row, place, name, template, bounds),
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
