@@ -279,7 +279,7 @@ class Host:
 
     def add_many(
         self, requests: Iterable[tuple[JailSpec, str | None]], jobs: int = 2, progress: BatchProgress | None = None,
-        stop: Stop | None = None, force: bool = False,
+        stop: Stop | None = None, force: bool = False, boundary: Boundary | None = None,
     ) -> Iterator[Result]:  # fmt: skip
         """Bring this host to many specs (each with a password, or None), as :meth:`plan` and :meth:`apply` would one by
         one, some hundreds at a time; see batch.py. requests: read as they are needed. jobs: how many things are
@@ -287,15 +287,17 @@ class Host:
 
         A jail that fails stops no other: its result holds the error. Raise ``denied.root``, ``io.state``."""
         tasks = (self._add_task(spec, password, force) for spec, password in requests)
-        return batch.Batch(self.paths, self.config, self.state, jobs, progress, stop).run(tasks, batch.length(requests))
+        many = batch.Batch(self.paths, self.config, self.state, jobs, progress, stop, boundary)
+        return many.run(tasks, batch.length(requests))
 
     def remove_many(
         self, names: Iterable[str], keep_home: bool = False, archive: Callable[[str], str] | None = None, jobs: int = 2,
-        progress: BatchProgress | None = None, stop: Stop | None = None,
+        progress: BatchProgress | None = None, stop: Stop | None = None, boundary: Boundary | None = None,
     ) -> Iterator[Result]:  # fmt: skip
         """Remove many jails; see :meth:`add_many` and :meth:`plan_remove`. archive: the file for the home of a name."""
         tasks = (self._remove_task(name, keep_home, archive(name) if archive else None) for name in names)
-        return batch.Batch(self.paths, self.config, self.state, jobs, progress, stop).run(tasks, batch.length(names))
+        many = batch.Batch(self.paths, self.config, self.state, jobs, progress, stop, boundary)
+        return many.run(tasks, batch.length(names))
 
     def _add_task(self, spec: JailSpec, password: str | None, force: bool) -> Task:
         hashed: list[str] = []
