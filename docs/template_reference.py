@@ -29,6 +29,7 @@ _TABLES = {
     "debian": 'Only with `source = "debian"`.',
     "tar": 'Only with `source = "tar"`.',
     "run": "A command that is run while the image is built, on what is there so far. May stand there many times.",
+    "limits": "What a jail of the template may use, unless its plan or its own spec says otherwise.",
     "image": "What the root holds beside the programs and `files/`.",
 }
 
@@ -60,6 +61,8 @@ def _table(fields: dict[str, Any], required: list[str]) -> str:
 
 
 def _default(field: dict[str, Any]) -> str:
+    if field.get("default", "") is None:
+        return ""
     if "default" in field and field["default"] != "":
         return f"`{json.dumps(field['default'])}`"
     return {"array": "none", "object": "none"}.get(field.get("type", ""), "")
@@ -67,7 +70,7 @@ def _default(field: dict[str, Any]) -> str:
 
 def _type(field: dict[str, Any]) -> str:
     if "anyOf" in field:
-        return " or ".join(_type(choice) for choice in field["anyOf"])
+        return " or ".join(_type(choice) for choice in field["anyOf"] if choice.get("type") != "null")
     if "enum" in field:
         return ", ".join(f'`"{choice}"`' for choice in field["enum"])
     if "const" in field:
@@ -76,7 +79,7 @@ def _type(field: dict[str, Any]) -> str:
         return f"list of: {_type(field['items'])}"
     if field.get("type") == "object":
         return "table of texts"
-    return {"string": "text", "boolean": "true or false", "integer": "whole number"}[field["type"]]
+    return {"string": "text", "boolean": "true or false", "integer": "whole number", "number": "number"}[field["type"]]
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def test_usage(host: Host, user: str) -> None:
     assert before["cpu_seconds"] > 0.1 and before["memory_bytes"] > 1 << 20 and before["sessions"] >= 1
     assert before["disk"]["measured"] and before["disk"]["inodes"] >= 2, "a home in memory is walked"
     host.ssh(user, "touch more")
-    output(host, "stop", user)
+    host.jailctl("stop", user)
     (after,) = output(host, "usage", user, "--history", "hour", "--measure")["jails"]
     assert after["sessions"] == before["sessions"] + 1
     assert before["cpu_seconds"] < after["cpu_seconds"] < before["cpu_seconds"] + 5, "once each"

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "jailkit"
 BIN = Path(sys.executable).parent
 
 RANK = {"errors": 0, "paths": 0, "names": 0, "kernel": 1, "spec": 2, "image": 3, "jail": 3,
-        "audit": 4, "login": 4, "provision": 4, "relay": 4, "doctor": 5, "cli": 6}  # fmt: skip
+        "audit": 4, "login": 4, "provision": 4, "relay": 4, "library": 5, "doctor": 5, "cli": 6}  # fmt: skip
 """A module may import from its own package and from lower ranks (design.md, section 5)."""
 
 LOGIN_PATH = {

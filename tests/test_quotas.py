@@ -22,7 +22,7 @@ import fcntl, os, struct, sys
 fd = os.open(".", os.O_RDONLY)
 try:
     # BTRFS_IOC_SUBVOL_CREATE, struct btrfs_ioctl_vol_args
-    fcntl.ioctl(fd, 0x5000940E, struct.pack("=q4088s", 0, sys.argv[1].encode()))
+    fcntl.ioctl(fd, 0x5000940E, bytearray(struct.pack("=q4088s", 0, sys.argv[1].encode())))
     print("made")
 except OSError as error:
     print(error.strerror)
@@ -122,7 +122,9 @@ def test_a180_a_subvolume_would_be_outside(quoted: Host) -> None:
 def test_what_cannot_be_held_is_refused(quoted: Host) -> None:
     error = change(quoted, "qfree", inodes="1000")["jails"][0]["error"]  # type: ignore[index]
     assert error["code"] == "host.quota" and "btrfs cannot limit the number of files" in error["message"]  # type: ignore[index]
-    found = json.loads(quoted.jailctl("--json", "doctor", "quota", check=False).stdout)
+    done = quoted.jailctl("--json", "doctor", "quota", check=False)
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
     states = {check["id"]: check["state"] for check in found["checks"]}
     assert states == {"quota.file-systems": "ok", "quota.held": "ok", "quota.counted": "ok"}
 

@@ -95,6 +95,8 @@ def differences(settings: Settings, rows: Sequence[Difference]) -> None:
         start = f"  {paint(sign, color)} {row.field:<{width}}  "
         if row.field == "password":
             say(settings, f"{start}{paint('another one', '32')}")
+        elif row.field.startswith("etc/"):
+            say(settings, f"{start}{paint('another content', '32')}")
         elif row.have is None:
             say(settings, f"{start}{paint(shown(row.field, row.want), '32')}")
         else:

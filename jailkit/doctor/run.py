@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import EXIT_DOCTOR_FAIL, EXIT_DOCTOR_WARN
-from . import accounts, cgroups, connectors, jobs, kernel, ownership, pam, sshd, state
+from . import accounts, cgroups, connectors, disk, jobs, kernel, ownership, pam, sshd, state
 from .check import FAIL, OK, WARN, Check, Host, Result, perform
 
 CHECKS: list[Check] = [
     *kernel.CHECKS,
     *cgroups.CHECKS,
+    *disk.CHECKS,
     *ownership.CHECKS,
     *sshd.CHECKS,
     *pam.CHECKS,

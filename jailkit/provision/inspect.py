@@ -167,7 +167,7 @@ def _overlap(home: str, other: str) -> bool:
 
 
 def home_at(path: str, row: Row | None = None, memo: Memo | None = None) -> Home:
-    """The directory where a home is, or is to be."""
+    """The directory where a home is, or is to be. row: of the jail that is there."""
     unsafe = _once(memo, ("chain", os.path.dirname(path)), lambda: _unsafe(os.path.dirname(path)))
     try:
         status = os.lstat(path)

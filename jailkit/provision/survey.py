@@ -23,10 +23,6 @@ from .plan import Plan
 from .state import Row, State
 from .view import View
 
-SECRET = ("password",)
-"""Fields whose values are shown to nobody."""
-
-
 Asked = tuple[JailSpec, Hash | None]
 """What a jail is to be, with its password."""
 
@@ -34,8 +30,9 @@ Asked = tuple[JailSpec, Hash | None]
 @dataclass(frozen=True)
 class Difference:
     """field: of the spec (``limits.memory``), or of the host: ``spec-file.FIELD``, ``account.shell``,
-    ``account.groups``, ``key-file``, ``home``, ``home.owner``, ``recipe.FIELD``, ``etc/NAME``. have, want: plain
-    values, None where there is none. drift: the host is not as it was left; else something else is asked for."""
+    ``account.groups``, ``key-file``, ``home``, ``home.owner``, ``recipe.FIELD``, ``etc/NAME`` (inside the jail),
+    ``quota.disk``, ``quota.inodes``. have, want: plain values; None where there is none, or where it is secret
+    (``password``). drift: the host is not as it was left; else something else is asked for."""
 
     field: str
     have: Any
@@ -131,6 +128,21 @@ class Survey:
             yield Difference("password", None, None)
         if facts.files != "same":
             yield from self._files(applied, want, row, bool(asked))
+        if facts.quota is not None and not facts.quota.held:
+            quota, told = facts.quota, {name for name, _, _ in asked} & {"plan", "limits.disk", "limits.inodes"}
+            drift = not told and not self._plan_changed(want)
+            for name in ("disk", "inodes"):
+                old, new = getattr(quota, f"old_{name}"), getattr(quota, name)
+                if old != new:
+                    yield Difference(f"quota.{name}", old or None, new or None, drift)
+
+    def _plan_changed(self, want: JailSpec) -> bool:
+        """Whether the file of its plan is another one than its recipe was made from."""
+        try:
+            have = recipes.load(self._paths, want.user)
+        except JailkitError:
+            return False
+        return bool(have.plan) and have.stamp != recipes.stamp(self._paths, have.plan)
 
     def _key_file(self, applied: JailSpec, want: JailSpec) -> Iterator[Difference]:
         """What sshd reads, against what was applied: a change of the keys is one of the spec."""
@@ -156,12 +168,8 @@ class Survey:
             return
         planned = bool(before.plan) and have.stamp != before.stamp  # its plan has changed since
         for key, value in vars(have).items():
-            if key not in ("disabled", "stamp", "files") and value != getattr(before, key):
+            if key not in ("disabled", "stamp") and value != getattr(before, key):
                 yield from _recipe(key, value, getattr(after, key), not planned)
-        for name in sorted(have.files.keys() | before.files.keys()):
-            if have.files.get(name) != before.files.get(name):
-                state = "differs" if name in have.files else "missing"
-                yield Difference(f"recipe.etc.{name}", state, "as made", not planned)
 
     def _template(self, spec: JailSpec) -> tuple[Template, str | None]:
         return self._view.template(self._paths, resolve.settled(self._paths, self._config, spec).template or "")
@@ -184,12 +192,17 @@ def _all(spec: JailSpec, password: Hash | None) -> Iterator[Difference]:
 
 
 def _recipe(key: str, have: Any, want: Any, drift: bool) -> Iterator[Difference]:
-    if key != "limits":
+    """Limits and files one by one."""
+    if key not in ("limits", "files"):
         yield Difference(f"recipe.{key}", have, want, drift)
         return
     for name in sorted(have.keys() | want.keys()):
-        if have.get(name) != want.get(name):
-            yield Difference(f"recipe.limits.{name}", have.get(name), want.get(name), drift)
+        old, new = have.get(name), want.get(name)
+        if old != new and key == "limits":
+            yield Difference(f"recipe.limits.{name}", old, new, drift)
+        elif old != new:
+            was, asked = (None if data is None else data.decode(errors="replace") for data in (old, new))
+            yield Difference(f"etc/{name}", was, asked, drift)
 
 
 def _spec_file(applied: JailSpec, want: JailSpec, facts: Facts) -> Iterator[Difference]:

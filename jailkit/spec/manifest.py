@@ -39,7 +39,8 @@ SUSPENDED = "This account is suspended."
 _HASH = re.compile(r"\$(?:y|gy|7|2[abxy]|6|5)\$[A-Za-z0-9./$=,]{1,240}")
 
 
-def _hash(text: str) -> str:
+def check_hash(text: str) -> str:
+    """Return ``text`` if it is a hash that can be a field of shadow(5). Raise ValueError."""
     if not _HASH.fullmatch(text):
         raise ValueError("must be a hash of crypt(5), as mkpasswd prints it: yescrypt, bcrypt, SHA-512 or SHA-256")
     return text
@@ -60,7 +61,7 @@ class Defaults(Model):
 class Jail(JailSpec):
     """One jail of a manifest: its spec, and what no spec holds."""
 
-    password_hash: Annotated[str, AfterValidator(_hash)] | None = Field(
+    password_hash: Annotated[str, AfterValidator(check_hash)] | None = Field(
         default=None, description="its password, as crypt(5) writes it; left out: jailctl leaves the password alone"
     )
 

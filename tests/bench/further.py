@@ -1,5 +1,6 @@
 """For images.py, run in a host: adds users of a template through the library, and prints the seconds that each took:
-"all", and "jail", what a jail costs without its account and home."""
+"all", "jail", what a jail costs without its account and home, and "many", what each of some hundreds in one call costs,
+with both."""
 
 import json
 import sys
@@ -11,6 +12,7 @@ from jailkit.provision.host import Host
 from jailkit.spec.settings import jail_spec
 
 ACCOUNT = ("create-account", "make-home")
+MANY = 512
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dG4kjRhQTtWTVzd2t27+t0DEHMBg5VHNv9s8cVqEI bench"
 
 
@@ -28,7 +30,12 @@ def main() -> None:
         spent = sum(marks[at][-1] - marks[at][0] for at, step in enumerate(plan.operations) if step.kind in ACCOUNT)
         times["all"].append(whole)
         times["jail"].append(whole - spent)
-    print(json.dumps(times))
+    specs = [jail_spec(f"many{number}", template=template).model_copy(update={"keys": [KEY]}) for number in range(MANY)]
+    begin = time.perf_counter()
+    results = list(host.add_many([(spec, None) for spec in specs]))
+    many = (time.perf_counter() - begin) / MANY
+    assert {result.outcome for result in results} == {"added"}, [result.error for result in results]
+    print(json.dumps({**times, "many": many}))
 
 
 main()
