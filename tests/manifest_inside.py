@@ -6,11 +6,9 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
-import time
 from typing import Any
 
 from jailkit import Host, JailkitError, Manifest, Result
