@@ -1,5 +1,5 @@
-"""Runs inside a throw-away host, by the product's own Python: what a test of manifests and of the library must do in the
-same process. Started by test_manifest.py as ``python3 -I -c SOURCE COMMAND JSON``; prints one JSON value."""
+"""Runs inside a throw-away host, by the product's own Python: what a test of manifests and of the library must do in
+the same process. Started by test_manifest.py as ``python3 -I -c SOURCE COMMAND JSON``; prints one JSON value."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ def broken_off(prefix: str, count: int, number: int) -> dict[str, Any]:
     with open(file, "w", encoding="utf-8") as out:
         json.dump(many(prefix, count), out)
     argv = [JAILCTL, "apply", "-f", file, "--json"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
         assert running.stdout is not None
-        first = running.stdout.readline()
+        told = running.stdout.readline()
         running.send_signal(number)
-        rest, errors = running.communicate(timeout=60)
-    lines = [json.loads(line) for line in (first + rest).splitlines() if line.endswith("}")]
+        told += running.stdout.read()
+    lines = [json.loads(line) for line in told.splitlines(keepends=True) if line.endswith("\n")]
     with Host.open() as host:
         there = sum(name.startswith(prefix) for name in host.jails)
         again, third = (outcomes(host.apply(Manifest.model_validate(many(prefix, count)))) for _ in range(2))
         whole = all(host.jails[f"{prefix}{at}"].state == "dormant" for at in range(0, count, 50))
-    return {"status": running.returncode, "lines": lines, "errors": errors, "there": there, "again": again,
-            "third": third, "whole": whole}  # fmt: skip
+    return {"status": running.returncode, "lines": lines, "there": there, "again": again, "third": third,
+            "whole": whole}  # fmt: skip
 
 
 # -- threads and processes
 
 
 def crowd(processes: int, threads: int) -> dict[str, Any]:
-    """Each thread of each process has a jail of its own, which it takes through its life, and sets a limit of its own at
-    one that all share."""
+    """Each thread of each process has a jail of its own, which it takes through its life, and sets a limit of its
+    process at one that all share."""
     with Host.open() as host:
         host.add_user("manshared")
     pids = []
@@ -119,14 +119,15 @@ def chance(seed: int, rounds: int) -> list[dict[str, Any]]:
             errors = [f"{each.name}: {each.error}" for each in first if each.error]
             wrong = [name for name in made.jails if host.spec(name) != made.spec(name)]
             wrong += [name for name in host.jails if name.startswith("manluck") and name not in made.jails]
-            wrong += [each.name for each in first if each.what == "jail" and (kinds[each.name] == "same") != (each.outcome == "same")]
+            jails = [each for each in first if each.what == "jail"]
+            wrong += [each.name for each in jails if (kinds[each.name] == "same") != (each.outcome == "same")]
             second = outcomes(host.apply(made, prune=True))
             drifted = _drift(luck, host, list(made.jails))
             seen = {each.name for each in host.diff(made) if any(row.drift for row in each.differences)}
             third, fourth = (host.apply(made, prune=True) for _ in range(2))
             errors += [f"{each.name}: {each.error}" for each in third if each.error]
-            found.append({"round": number, "wrong": wrong, "errors": errors, "second": second, "drifted": sorted(drifted),
-                          "seen": sorted(seen), "fourth": outcomes(fourth)})  # fmt: skip
+            found.append({"round": number, "wrong": wrong, "errors": errors, "second": second,
+                          "drifted": sorted(drifted), "seen": sorted(seen), "fourth": outcomes(fourth)})  # fmt: skip
     return found
 
 
@@ -188,7 +189,8 @@ def library() -> dict[str, Any]:
         jail = plan.apply(progress=lambda number, total, what: steps.append(f"{number}/{total}"))
         found["steps"], found["state"] = steps, jail.state if jail else None
         found["again"] = bool(host.plan(host_spec))
-        found["mapping"] = [host.jails["manlib0"].name, "manlib0" in host.jails, len(host.jails) == len(list(host.jails))]
+        jails = host.jails
+        found["mapping"] = [jails["manlib0"].name, "manlib0" in jails, len(jails) == len(list(jails))]
         found["set"] = host.set("manlib0", limits={"open_files": 99}, linger=7).linger
         found["reset"] = host.set("manlib0", limits={"open_files": None}, linger=None).linger
         found["spec"] = host.spec("manlib0").data()

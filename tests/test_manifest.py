@@ -1,4 +1,4 @@
-"""Manifests and the library on a host with real accounts: twice, with drift, stopped, killed, from many sides at once."""
+"""Manifests and the library on a host with real accounts: twice, with drift, stopped, killed, from many sides."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def test_a_manifest_comes_true_and_a_second_time_nothing_is_done(host: Host) -> 
     told = host.jailctl("apply", "-f", file)
     assert told.stdout == "No changes: 3 jails as they should be.\n" and told.stderr == ""
     assert host.jailctl("diff", "-f", file).stdout == told.stdout
-    toml = 'name = "mancust"\n[plans.manplan]\nlimits.processes = 100\ndescription = "Small"\n[jails.mana]\nplan = "manplan"\n'
+    toml = 'name = "mancust"\n[plans.manplan]\nlimits.processes = 100\ndescription = "Small"\n'
+    toml += '[jails.mana]\nplan = "manplan"\n'
     lines = [json.loads(line) for line in host.jailctl("apply", "-f", "-", "--json", input=toml).stdout.splitlines()]
     assert lines[-1]["summary"]["same"] == 1
 
@@ -232,9 +233,9 @@ def example(host: Host, name: str, *args: str, input: str | None = None) -> tupl
 def test_the_example_of_a_billing_system(host: Host) -> None:
     for plan in ("mansilver", "mangold"):
         host.jailctl("plan", "set", plan, "limits.open_files=100")
-    key = host.public_key("manbill")
+    order = ("create", "manbill", "--package", "mansilver", "--key", host.public_key("manbill"))
     for _ in range(2):
-        assert example(host, "billing.py", "create", "manbill", "--package", "mansilver", "--key", key) == (0, "success")
+        assert example(host, "billing.py", *order) == (0, "success")
     assert host.ssh("manbill", "id -un").stdout == "manbill\n"
     for _ in range(2):
         assert example(host, "billing.py", "suspend", "manbill") == (0, "success")
@@ -251,10 +252,13 @@ def test_the_example_of_a_billing_system(host: Host) -> None:
 
 def test_the_example_of_a_csv_file(host: Host) -> None:
     host.jailctl("plan", "set", "mancsv", "limits.open_files=100")
-    (host.root / "root/c.csv").write_text(f"name,plan,key,expires\nmancsv1,mancsv,{host.public_key('mancsv1')},\nmancsv2,mancsv,,2099-01-01T00:00:00Z\nroot,,,\n")
+    lines = ["name,plan,key,expires", f"mancsv1,mancsv,{host.public_key('mancsv1')},",
+             "mancsv2,mancsv,,2099-01-01T00:00:00Z", "root,,,"]  # fmt: skip
+    file = host.root / "root/c.csv"
+    file.write_text("\n".join(lines))
     status, text = example(host, "csv_import.py", "/root/c.csv")
     assert status == 1 and "reserved" in text
-    (host.root / "root/c.csv").write_text((host.root / "root/c.csv").read_text().replace("root,,,\n", ""))
+    file.write_text("\n".join(lines[:-1]))
     assert example(host, "csv_import.py", "/root/c.csv") == (0, "2 added, 0 failed, 0 as they should be")
     assert example(host, "csv_import.py", "/root/c.csv") == (0, "0 added, 0 failed, 2 as they should be")
 
