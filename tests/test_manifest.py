@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 import pytest
 
 from tests.host import Host
+from tests.test_cli import DOCUMENT, EXAMPLES, difference, output
 from tests.test_provision_crash import PYTHON
 
 pytestmark = pytest.mark.host
 
 TREE = Path(__file__).resolve().parents[1]
 INSIDE = (TREE / "tests/manifest_inside.py").read_text()
-EXAMPLES = TREE / "docs/examples"
+SCRIPTS = TREE / "docs/examples"
+PLANNED = [json.loads(line) for line in re.findall(r"^```jsonl\n(.*?)^```$", DOCUMENT, re.M | re.S)[0].splitlines()]
 HASH = "$6$abcdefgh$kX1wE2bO1yH0mQ6cS0tq5M8XyV1Xr6o8bqZ0pS3w9N7aR2dK4fL5gJ6hT1uY3iC0vB8nM2zW4eD7xP9qA5sG6/"
 
 
@@ -32,10 +35,14 @@ def write(host: Host, text: str, name: str = "man.yaml") -> str:
 
 
 def apply(host: Host, file: str, *more: str, verb: str = "apply", status: int = 0, **options: Any) -> list[Any]:
-    """The lines of JSON, the summary last."""
+    """The lines of JSON, as docs/json.md has them, the summary last."""
     done = host.jailctl(verb, "-f", file, "--json", *more, check=False, **options)
     assert done.returncode == status, (done.stdout, done.stderr)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    line, summary = PLANNED if verb == "diff" or "--dry-run" in more else EXAMPLES["apply"]
+    assert [difference(line, each) for each in lines[:-1]] == [""] * (len(lines) - 1)
+    assert difference(summary, lines[-1]) == ""
+    return lines
 
 
 def fields(lines: list[Any], name: str) -> dict[str, bool]:
@@ -123,10 +130,14 @@ def test_a_plan_changes_its_jails_running_ones_at_once(host: Host) -> None:
     shown = json.loads(host.jailctl("show", "manhand", "--resolved", "--json").stdout)
     assert shown["resolved"]["limits.processes"] == {"value": 100, "from": "plan manplan"}
     assert host.jailctl("plan", "remove", "manplan", check=False).returncode == 7
-    changed = json.loads(host.jailctl("plan", "set", "manplan", "limits.processes=80", "--json").stdout)
+    changed = output(host, "plan set", "manplan", "limits.processes=80")
     assert {jail["outcome"] for jail in changed["jails"]} == {"changed"} and len(changed["jails"]) == 4
-    listed = json.loads(host.jailctl("plan", "list", "--json").stdout)["plans"]
+    listed = output(host, "plan list")["plans"]
     assert next(plan for plan in listed if plan["name"] == "manplan")["jails"] == 4
+    assert output(host, "plan show", "manplan")["plan"]["limits"]["processes"] == 80
+    host.jailctl("plan", "set", "manshort", "limits.memory=1G")
+    assert output(host, "plan remove", "manshort", "--dry-run")["changed"] is False
+    assert output(host, "plan remove", "manshort")["changed"] is True
     host.jailctl("remove-user", "manhand")
     host.jailctl("stop", "mana")
 
@@ -224,7 +235,7 @@ def test_the_library_does_what_the_pages_say(host: Host) -> None:
 
 
 def example(host: Host, name: str, *args: str, input: str | None = None) -> tuple[int, str]:
-    source = (EXAMPLES / name).read_text()
+    source = (SCRIPTS / name).read_text()
     done = host.run([PYTHON, "-I", "-c", source, *args], input=input, timeout=60)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, (done.stdout + done.stderr).strip()
@@ -277,5 +288,5 @@ def test_the_example_of_pull_requests(host: Host) -> None:
 
 def test_the_page_shows_the_examples_as_they_are() -> None:
     page = (TREE / "docs/library.md").read_text()
-    for file in sorted(EXAMPLES.glob("*.py")):
+    for file in sorted(SCRIPTS.glob("*.py")):
         assert f"```python\n{file.read_text()}```" in page, file.name
