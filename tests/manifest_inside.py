@@ -8,8 +8,10 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
-from typing import Any
+import traceback
+from typing import IO, Any
 
 from jailkit import Host, JailkitError, Manifest, Result
 
@@ -220,6 +222,53 @@ def _forked(host: Host) -> int:
         os._exit(0 if "manfork" in host.jails else 1)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return status if host.remove_user("manfork") else 2
+
+
+# -- commands without a start of Python for each
+
+
+def serve() -> None:
+    """Each line of standard input is a command, carried out by a fork of this process, which has imported what they
+    need: ``{"argv", "source", "input"}``; jailctl's, or with ``source`` a program of its own. A line for each."""
+
+    for line in sys.stdin.buffer:
+        asked = json.loads(line)
+        files = [tempfile.TemporaryFile() for _ in range(3)]
+        files[0].write((asked["input"] or "").encode())
+        files[0].seek(0)
+        pid = os.fork()
+        if pid == 0:
+            for number, file in enumerate(files):
+                os.dup2(file.fileno(), number)
+            sys.stdin = open(0, encoding="utf-8")  # the other one has read ahead
+            os._exit(_command(asked["argv"], asked["source"]))
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        out, err = (_text(file) for file in files[1:])
+        print(json.dumps({"status": status, "stdout": out, "stderr": err}), flush=True)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="backslashreplace")
+
+
+def _command(argv: list[str], source: str | None) -> int:
+    status: Any = 1
+    try:
+        if source is None:
+            from jailkit.cli.main import main
+
+            status = main(argv)
+        else:
+            sys.argv = ["program", *argv]
+            exec(compile(source, "program", "exec"), {"__name__": "__main__"})  # noqa: S102
+    except SystemExit as end:
+        status = end.code
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return int(status or 0)
 
 
 if __name__ == "__main__":
