@@ -168,8 +168,8 @@ class Host:
         assert settled.template is not None
         template, image = (view.template if view else resolve.template)(self.paths, settled.template)
         row = view.rows.get(spec.user) if view else self.row(spec.user)
-        look, able = (view.look, view.able) if view else (LIVE, None)
-        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look, able)
+        look, able, memo = (view.look, view.able, view.memo) if view else (LIVE, None, None)
+        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look, able, memo)
         if request.change:
             made = plan.plan_change(spec, template.spec, self.config, facts, request.hashed, request.force)
         else:
