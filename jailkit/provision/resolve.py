@@ -213,8 +213,9 @@ def refresh(paths: Paths, config: Config, row: Row) -> None:
     write(paths, made.but(disabled=have.disabled))
 
 
-def disable(paths: Paths, name: str, reason: str) -> None:
-    """Set or lift ("") what keeps a cold jail from starting. A jail without a recipe cannot start anyway."""
+def disable(paths: Paths, name: str, reason: str, sync: bool = True) -> None:
+    """Set or lift ("") what keeps a cold jail from starting. A jail without a recipe cannot start anyway. sync: see
+    files.write."""
     try:
         made = recipes.load(paths, name)
     except JailkitError as error:
@@ -222,8 +223,9 @@ def disable(paths: Paths, name: str, reason: str) -> None:
             return
         raise
     if made.disabled != reason:
-        recipes.save(paths, made.but(disabled=reason))
-        disk.sync_names(paths.jail(name))
+        recipes.save(paths, made.but(disabled=reason), sync)
+        if sync:
+            disk.sync_names(paths.jail(name))
 
 
 def kept_reason(paths: Paths, name: str, spec: JailSpec) -> str:
