@@ -73,7 +73,8 @@ def parse(data: bytes) -> Manifest:
     except (ValueError, RecursionError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         where = f" at '{'.'.join(map(str, first['loc']))}': {first['msg']}" if first else ""
-        raise JailkitError("invalid.archive", f"its manifest is not one{where}", "jailctl backup --verify FILE") from None
+        hint = "jailctl backup --verify FILE"
+        raise JailkitError("invalid.archive", f"its manifest is not one{where}", hint) from None
     if made.spec.user != made.name or made.spec.template not in (None, made.template):
         raise JailkitError("invalid.archive", "its manifest contradicts itself", "ask who made it")
     return made
