@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ..errors import JailkitError
@@ -20,6 +20,7 @@ from ..paths import CHROOT_GROUP, Paths
 from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
+from ..spec.limits import Effective
 from ..spec.plan import PlanSpec
 from . import accounts, files, homes, ids, keys, limits, mounts, passwords, quota, resolve
 from .facts import Account, Facts, Home, Managed
@@ -47,6 +48,7 @@ def for_add(
     written = resolve.written(paths, name) if row is not None else None
     home = row.home if row else entry.home if spec.existing and entry else resolve.home_of(spec, config)
     target = _target(row, spec, config)
+    place = target.path if target else home
     plan = limits.plan_of(paths, spec)
     bounds = limits.levels(template.spec, plan, spec)
     return Facts(
@@ -66,14 +68,21 @@ def for_add(
         target=target,
         mounts=tuple(mounts.below([home])) if target else (),
         running=row is not None and runtime.running(paths, row.uid) is not None,
-        unheld=tuple(limits.unheld(paths, bounds, template.spec.level, home, limits.able() if able is None else able)),
+        unheld=tuple(limits.unheld(paths, bounds, template.spec.level, place, limits.able() if able is None else able)),
         weak=tuple(limits.weak(bounds)),
-        quota=quota.facts(paths, row, home, name, template.spec, bounds, memo) if home.startswith("/") else None,
+        quota=_quota(paths, row, place, name, template, bounds, memo),
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
         uid_min=_uid_min(config) if row is None else 1000,
     )
+
+
+def _quota(
+    paths: Paths, row: Row | None, home: str, name: str, template: Template, bounds: Mapping[str, Effective],
+    memo: dict[Any, Any],
+) -> quota.Quota | None:  # fmt: skip
+    return quota.facts(paths, row, home, name, template.spec, bounds, memo) if home.startswith("/") else None
 
 
 def for_remove(paths: Paths, config: Config, row: Row | None, name: str, look: Lookup = LIVE) -> Facts:

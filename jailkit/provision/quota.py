@@ -135,23 +135,34 @@ def _refusal(places: list[str], limit: Limit) -> tuple[str, str]:
     return "", ""
 
 
-def put(paths: Paths, row: Row, limit: Limit, adopt: list[str]) -> None:
-    """Let ``limit`` hold for all that is the jail's own. adopt: trees that may not count for it yet. Raise
-    ``host.quota``, ``busy.files``, OSError."""
-    for place in trees(paths, row.name, row.home):
+def put(paths: Paths, row: Row, limit: Limit, trees_to_adopt: list[str]) -> None:
+    """Let ``limit`` hold for all that is the jail's own, and for a home that is yet to come. Raise ``host.quota``,
+    ``busy.files``, OSError."""
+    for place in trees_to_adopt:
+        _adopt(place, row)
+    for place in [row.home, *trees(paths, row.name, row.home)]:
+        place = _there(place)
         try:
-            if place in adopt:
-                quota.adopt(place, row.base)
             if limit or quota.support(place).kind:
                 quota.set_limits(place, row.base, limit.disk, limit.inodes)
         except quota.Refused as error:
             raise JailkitError("host.quota", str(error), error.hint) from None
-        except BlockingIOError:
-            raise JailkitError(
-                "busy.files",
-                f"files of {row.name} are moved or held while they are counted",
-                f"jailctl stop {row.name}",
-            ) from None
+
+
+def adopt(tree: str, row: Row) -> None:
+    """Have ``tree`` count for the jail, where the file system can count. Raise ``busy.files``, OSError."""
+    if quota.support(tree, own=True).kind:
+        _adopt(tree, row)
+
+
+def _adopt(tree: str, row: Row) -> None:
+    try:
+        quota.adopt(tree, row.base)
+    except quota.Refused as error:
+        raise JailkitError("host.quota", str(error), error.hint) from None
+    except BlockingIOError:
+        text = f"files of {row.name} are moved or held while they are counted"
+        raise JailkitError("busy.files", text, f"jailctl stop {row.name}") from None
 
 
 def uncounted(paths: Paths, row: Row) -> list[str]:
