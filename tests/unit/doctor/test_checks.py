@@ -125,6 +125,22 @@ def test_controllers(files: list[str], expected: tuple[str, set[str]], tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("able", "state", "says"),
+    [
+        (set(cgroups._HELD), "ok", "limits.memory, limits.swap, limits.cpu, limits.cpu_weight"),
+        (set(cgroups._HELD) - {"weight", "read"}, "warn", "limits.cpu_weight, limits.read"),
+        (set(), "warn", "limits.memory"),
+    ],
+)
+def test_limits_that_cannot_be_held_are_named(
+    able: set[str], state: str, says: str, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups.cgroup, "held", lambda: able)
+    (finding,) = cgroups._limits(host)
+    assert finding.state == state and says in finding.seen
+
+
+@pytest.mark.parametrize(
     ("found", "state", "says"),
     [
         (("v2", {"cpu", "io", "memory", "pids"}), "ok", "v2"),
