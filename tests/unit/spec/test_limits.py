@@ -26,9 +26,8 @@ from jailkit.spec.plan import PlanSpec
 from jailkit.spec.template import TemplateSpec
 from tests.unit.rooted import rooted
 
-TEMPLATE = TemplateSpec.model_validate(
-    {"name": "t", "description": "d", "source": "host", "limits": {"memory": "1G", "processes": 10, "hours": ["mon 08:00-09:00"]}}
-)  # fmt: skip
+LIMITS = {"memory": "1G", "processes": 10, "hours": ["mon 08:00-09:00"]}
+TEMPLATE = TemplateSpec.model_validate({"name": "t", "description": "d", "source": "host", "limits": LIMITS})
 
 
 @pytest.fixture
@@ -129,7 +128,8 @@ def test_a_plan_is_read_with_all_that_is_wrong(paths: Paths) -> None:
     put(paths.plan("small"), 'name = "large"\n')
     with pytest.raises(InvalidFile, match="the file is that of 'small'"):
         load.plan(paths, "small")
-    put(paths.plan("small"), 'name = "small"\nnetwrk = "host"\n[limits]\nmemory = 5\ncpu = 0\nhours = ["mon 8-9"]\n')
+    wrong_in_it = 'memory = 5\ncpu = 0\nhours = ["mon 8-9"]\n'
+    put(paths.plan("small"), f'name = "small"\nnetwrk = "host"\n[limits]\n{wrong_in_it}')
     with pytest.raises(InvalidFile) as wrong:
         load.plan(paths, "small")
     assert {"netwrk", "limits.memory", "limits.cpu", "limits.hours"} <= {where for where, _ in wrong.value.errors}
