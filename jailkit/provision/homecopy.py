@@ -8,7 +8,7 @@ import os
 
 from ..errors import JailkitError
 from ..jail import chroot
-from ..kernel import disk
+from ..kernel import disk, quota
 from ..kernel.beneath import remove_tree, require_root_owned_chain
 from ..paths import Paths
 from . import homes
@@ -48,15 +48,20 @@ def move(old: str, new: str, row: Row) -> bool:
 def copy(paths: Paths, old: str, new: str, row: Row, temporary: str) -> None:
     """Copy the home to ``new``, by way of ``temporary`` beside it, which is root's alone while it is filled. Raise
     ``conflict.not-hers`` where something could not be copied, and what process.fill_from_jail raises."""
+    if row.level == "chroot" and (more := sorted(set(os.listdir(old)) - {chroot.FILES, "etc"})):
+        raise JailkitError(
+            "conflict.not-hers", f"{old} holds {', '.join(more[:5])} of root's, which is not copied",
+            f"take it away; then again; then into {new}",
+        )  # fmt: skip
     remove_tree(temporary)
     require_root_owned_chain(os.path.dirname(new))
     os.mkdir(temporary, 0o700)
     place = f"{temporary}/home"
     if row.level == "chroot":
-        homes.build_chroot(place, row.uid, row.gid)
+        homes.build_chroot(place, row.uid, row.gid, number=row.base)
         _fill(paths, f"{old}/{chroot.FILES}", f"{place}/{chroot.FILES}", row)
     else:
-        os.mkdir(place, 0o700)
+        quota.directory(place, row.base)
         os.chown(place, row.uid, row.gid)
         _fill(paths, old, place, row)
     disk.sync_file_system(place)

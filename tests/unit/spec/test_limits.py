@@ -159,7 +159,8 @@ def test_parts_have_limits_too(paths: Paths) -> None:
         ("parts/base", 'name = "base"\ndescription = "d"\n[limits]\nmemory = "1G"\nhours = ["mon 08:00-09:00"]\n'),
         (
             "x",
-            'name = "x"\ndescription = "d"\nincludes = ["base"]\nsource = "host"\n[limits]\nhours = ["08:00-09:00"]\n',
+            'name = "x"\ndescription = "d"\nincludes = ["base"]\nsource = "host"\n'
+            '[limits]\nhours = ["08:00-09:00"]\n',
         ),
     ):
         os.makedirs(f"{paths.templates}/{name}")
