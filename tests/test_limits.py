@@ -75,7 +75,7 @@ def used(host: Host, seconds: float, *uids: int) -> list[float]:
         return int((host.root / f"sys/fs/cgroup/cpuacct/jailctl/{uid}/cpuacct.usage").read_text())
 
     for uid in uids:
-        wait_for(lambda uid=uid: sum(p.name == "python3" and uid in p.uids for p in host.processes()) == 4, 30)  # type: ignore[misc]
+        wait_for(lambda uid=uid: sum(p.name == "python3" and uid in p.uids for p in host.processes()) == 4, 30)
     before = [read(uid) for uid in uids]
     time.sleep(seconds)
     return [(read(uid) - was) / 1e9 for uid, was in zip(uids, before, strict=True)]

@@ -12,6 +12,7 @@ import pytest
 from jailkit.doctor import accounts, cgroups, check, jobs, kernel, pam, probe, run, sshd
 from jailkit.doctor.check import Check, Finding, Host, perform
 from jailkit.errors import JailkitError
+from jailkit.kernel import cgroup
 from jailkit.login import pam as login_pam
 from jailkit.login import user_manager
 from jailkit.paths import Paths
@@ -135,7 +136,7 @@ def test_controllers(files: list[str], expected: tuple[str, set[str]], tmp_path:
 def test_limits_that_cannot_be_held_are_named(
     able: set[str], state: str, says: str, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cgroups.cgroup, "held", lambda: able)
+    monkeypatch.setattr(cgroup, "held", lambda: able)
     (finding,) = cgroups._limits(host)
     assert finding.state == state and says in finding.seen
 

@@ -104,7 +104,8 @@ def test_a_recipe_reads_back(amounts: dict[str, int], hours: list[str], sources:
 @given(st.ip_addresses(), st.ip_addresses(), st.integers(0, 128))
 def test_a_source_is_in_a_network_or_not(one: object, other: object, prefix: int) -> None:
     """As the standard library says, which the login path has no time to import."""
-    network = ipaddress.ip_network(f"{one}/{min(prefix, one.max_prefixlen)}", strict=False)  # type: ignore[attr-defined]
+    assert isinstance(one, ipaddress.IPv4Address | ipaddress.IPv6Address)
+    network = ipaddress.ip_network(f"{one}/{min(prefix, one.max_prefixlen)}", strict=False)
     mapped = getattr(other, "ipv4_mapped", None) or other
     said = of_jail.refusal(recipe(sources=[limits._source(str(network))]), "sshd", str(other))
     assert (said == "") == (mapped in network)
@@ -159,8 +160,7 @@ def test_parts_have_limits_too(paths: Paths) -> None:
         ("parts/base", 'name = "base"\ndescription = "d"\n[limits]\nmemory = "1G"\nhours = ["mon 08:00-09:00"]\n'),
         (
             "x",
-            'name = "x"\ndescription = "d"\nincludes = ["base"]\nsource = "host"\n'
-            '[limits]\nhours = ["08:00-09:00"]\n',
+            'name = "x"\ndescription = "d"\nincludes = ["base"]\nsource = "host"\n[limits]\nhours = ["08:00-09:00"]\n',
         ),
     ):
         os.makedirs(f"{paths.templates}/{name}")
@@ -182,8 +182,7 @@ def test_a_table_of_limits_keeps_its_comments() -> None:
 
 
 LONG = 100 * 1024
-BAD = ("a" * LONG, "mon-" * (LONG // 4), "1" * LONG, "/" + "a/" * (LONG // 2), "-" * LONG, " " * LONG, "0:" * (LONG // 2),
-       "a-" * (LONG // 2), "::" * (LONG // 2), "\0" * LONG, "{{" * (LONG // 2))  # fmt: skip
+BAD = ["/" + "a/" * LONG, *(part * LONG for part in ("a", "mon-", "1", "-", " ", "0:", "a-", "::", "\0", "{{"))]
 
 
 @pytest.mark.parametrize("text", BAD, ids=lambda text: repr(text[:4]))
