@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -66,18 +67,18 @@ def _at(text: str) -> str:
         if len(text) > len("2027-01-31"):
             raise JailkitError("usage.time", f"{text!r} does not say of which zone", f"{text}Z, or {text}+01:00")
         parsed = parsed.replace(tzinfo=UTC)
-    return _shown(parsed, text)
+    return _shown(lambda: parsed, text)
 
 
 def _in(text: str) -> str:
     found = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
     if found is None:
         raise JailkitError("usage.time", f"{text!r} is no distance in time", "as 90m, 12h, 30d or 8w")
-    return _shown(datetime.now(UTC) + timedelta(**{_UNITS[found.group(2)]: int(found.group(1))}), text)
+    return _shown(lambda: datetime.now(UTC) + timedelta(**{_UNITS[found.group(2)]: int(found.group(1))}), text)
 
 
-def _shown(when: datetime, text: str) -> str:
+def _shown(when: Callable[[], datetime], text: str) -> str:
     try:
-        return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return when().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except OverflowError:
         raise JailkitError("usage.time", f"{text!r} is beyond the calendar", "jailctl expire NAME --never") from None

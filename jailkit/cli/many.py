@@ -57,8 +57,10 @@ def choice(names: str = "NAME...") -> Callable[[Callable[..., Any]], Callable[..
     return decorate
 
 
-def chosen(settings: Settings, words: Sequence[str], plan: str | None, template: str | None, every: bool) -> list[str]:
-    """The names. Raise what select.names raises."""
+def chosen(
+    settings: Settings, words: Sequence[str], plan: str | None, template: str | None, every: bool, patterns: bool = True
+) -> list[str]:
+    """The names. patterns: words may be such. Raise what select.names raises."""
     from ..paths import Paths
     from ..provision.host import Host
     from ..provision.made_from import reference
@@ -69,7 +71,7 @@ def chosen(settings: Settings, words: Sequence[str], plan: str | None, template:
     try:
         state = host.state if os.path.exists(paths.state_db) else None  # a look makes no database
         of = reference(paths, host.config.template)
-        return names(state, Choice(tuple(words), plan, template, every), of)
+        return names(state, Choice(tuple(words), plan, template, every, patterns), of)
     finally:
         host.close()
 
@@ -78,7 +80,8 @@ def each(
     settings: Settings, names: Sequence[str], work: Work, show: Callable[[Entry], None], doing: str, jobs: int = 1
 ) -> int:
     """Do ``work`` for every name, ``jobs`` at once; say what came of each, as it ends; return the exit number: that of
-    the worst. One that fails stops no other. With ``--json``: ``{"jails": [...]}`` in the order of ``names``.
+    the worst. One that fails stops no other. With ``--json``: ``{"jails": [...]}`` in the order of ``names``; where one
+    jail alone was asked for, its error is the verb's.
 
     show: prints an entry without an error. doing: for the progress, as "stopping". ^C ends it after the jails in
     hand, a second one at once."""
@@ -95,7 +98,8 @@ def each(
                 _complain(settings, entry)
             progress.step(_pace(doing, len(found), len(names), time.monotonic() - began))
     entries = [found[name] for name in names if name in found]
-    if settings.json:
+    alone = len(names) == 1 and bool(entries) and entries[0]["error"] is not None
+    if settings.json and not alone:
         emit({"jails": entries})
     return _end(settings, names, entries)
 

@@ -19,7 +19,7 @@ _EXAMPLES = """
 jailctl remove-user alice                                 with her home and all that is in it
 jailctl remove-user alice --archive /root/alice.tar.gz    her home into a tar file first
 jailctl remove-user alice --keep-home                     the home stays, as root's
-jailctl remove-user 'trial-*' --jobs 2
+jailctl remove-user --match 'trial-*' --jobs 2
 jailctl remove-user alice --dry-run
 """
 
@@ -31,6 +31,7 @@ jailctl remove-user alice --dry-run
     _EXAMPLES,
 )
 @many.choice()
+@click.option("--match", is_flag=True, help="NAMEs may be patterns, as 'trial-*'.")
 @click.option("--keep-home", is_flag=True, help="Leave the home where it is.")
 @click.option(
     "--archive", metavar="FILE", type=click.Path(), help="Write the home to FILE (.tar, .tar.gz) before it is removed."
@@ -38,13 +39,13 @@ jailctl remove-user alice --dry-run
 @click.option("--dry-run", is_flag=True, help="Show the steps and why; change nothing.")
 def command(
     settings: Settings, words: tuple[str, ...], plan: str | None, template: str | None, every: bool, jobs: int,
-    keep_home: bool, archive: str | None, dry_run: bool,
+    match: bool, keep_home: bool, archive: str | None, dry_run: bool,
 ) -> int:  # fmt: skip
     from . import provisioning
 
     if keep_home and archive is not None:
         raise JailkitError("usage.remove", "--keep-home and --archive exclude each other", "leave one out")
-    names = many.chosen(settings, words, plan, template, every)
+    names = many.chosen(settings, words, plan, template, every, match)
     if len(names) > 1 and archive is not None:
         raise JailkitError("usage.remove", "one file cannot hold several homes", "remove them one by one")
     file = os.path.abspath(archive) if archive else None

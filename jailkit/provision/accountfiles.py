@@ -243,7 +243,7 @@ def _alter(files: _Files, one: Changed) -> None:
 
 def _rename(files: _Files, one: Renamed) -> None:
     """Both names stand in group and shadow until the next part, the one in passwd is exchanged."""
-    old, name, number = encoded(one.old), encoded(one.name), b"%d" % one.uid
+    old, name, number, home = encoded(one.old), encoded(one.name), b"%d" % one.uid, encoded(one.home)
     passwd = files.passwd.get(name) or files.passwd.get(old)
     if passwd is None or len(passwd) != 7 or passwd[2] != number:
         raise JailkitError("missing.account", f"there is no account {one.old} with uid {one.uid}", "pwck -r")
@@ -257,7 +257,7 @@ def _rename(files: _Files, one: Renamed) -> None:
             file.put([name, *fields[1:-1], fields[-1] if file is files.shadow else b",".join(members)])
     for group_name in files.group.lists(old):
         files.joining.setdefault(group_name, []).append(name)
-    files.passwd.put([name, *passwd[1:5], encoded(one.home), passwd[6]])
+    files.passwd.put([name, *passwd[1:5], home, passwd[6]])
     files.passwd.drop(old)
 
 

@@ -94,6 +94,14 @@ def quota(facts: Facts) -> list[Operation]:
     return [SetQuota(why if limited else "none are asked for", disk=found.disk, inodes=found.inodes, **old)]
 
 
+def moved_quota(facts: Facts) -> list[Operation]:
+    """The same for a home that has been moved: it may be counted by another file system now, which knows nothing."""
+    found = facts.quota
+    if found is None or not (found.disk or found.inodes):
+        return []
+    return [SetQuota("the home is elsewhere", disk=found.disk, inodes=found.inodes)]
+
+
 def operations(want: JailSpec, facts: Facts, hashed: str | None) -> tuple[list[Operation], list[str]]:
     """The steps and the warnings. hashed: of a password that is to be set, or None. The facts are those of a jail that
     is ours, is whole, and may become what is wanted: see refuse.managed."""
@@ -134,7 +142,7 @@ def _move(
         *access,
         *image(facts),
         JailFiles(_why(rows), spec=want.data(), fresh=False, old=old, home=now, old_home=before),
-        *quota(facts),
+        *(moved_quota(facts) or quota(facts)),
         WriteSpec(_spec_why(facts, rows), spec=want.data(), fresh=False, old=old),
         Enable("everything is in its place"),
         LeaveHome("nothing of it may stay behind", home=before, new=now),

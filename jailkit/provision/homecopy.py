@@ -48,6 +48,11 @@ def move(old: str, new: str, row: Row) -> bool:
 def copy(paths: Paths, old: str, new: str, row: Row, temporary: str) -> None:
     """Copy the home to ``new``, by way of ``temporary`` beside it, which is root's alone while it is filled. Raise
     ``conflict.not-hers`` where something could not be copied, and what process.fill_from_jail raises."""
+    if row.level == "chroot" and (more := sorted(set(os.listdir(old)) - {chroot.FILES, "etc"})):
+        raise JailkitError(
+            "conflict.not-hers", f"{old} holds {', '.join(more[:5])} of root's, which is not copied",
+            f"take it away; then again; then into {new}",
+        )  # fmt: skip
     remove_tree(temporary)
     require_root_owned_chain(os.path.dirname(new))
     os.mkdir(temporary, 0o700)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from itertools import chain, islice
 from typing import Any
 
 from ..errors import JailkitError
@@ -21,46 +22,22 @@ from ..paths import Paths
 from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
-from . import batch, files, inspect, keys, layout, limits, passwords, plan, refuse, rename, resolve, suspension
+from . import batch, files, inspect, layout, limits, passwords, plan, refuse, rename, resolve, suspension
 from .apply import Applier, Boundary, Progress, past_return
+from .asked import Add, Plan, Remove, answer, archive_of, key, resumed, with_keys
 from .backup import target
 from .batch import Progress as BatchProgress
 from .batch import Result, Stop, Task
+from .crew import WORTH
 from .info import JailInfo, info
 from .lock import locked
 from .lookup import LIVE
-from .operations import KeepHome, Operation, WriteArchive, from_data
+from .operations import KeepHome, from_data
 from .request import Request
 from .state import OpenPlan, Row, State
 from .view import View
 
-
-@dataclass(frozen=True)
-class _Add:
-    """change: a jail that is there becomes what the spec says; force: see Host.plan."""
-
-    spec: JailSpec
-    password: str | None
-    hashed: str | None
-    change: bool = False
-    force: bool = False
-
-
-@dataclass(frozen=True)
-class _Remove:
-    keep_home: bool
-    archive: str | None
-    whole: bool = False
-
-
-@dataclass(frozen=True)
-class Plan(plan.Plan):
-    """A plan and what was asked for: it is judged again, with the facts of that moment, when it is applied.
-
-    results: what its steps have to say when it was (a backup: file, bytes, sha256 ...)."""
-
-    request: _Add | _Remove | Request | None = None
-    results: dict[str, Any] = field(default_factory=dict)
+__all__ = ["Host", "Plan"]
 
 
 class Host:
@@ -126,7 +103,7 @@ class Host:
         An empty plan: it is true already. Raise ``conflict.differs`` for a jail that is another one; the refusals of
         refuse.py; ``invalid.key*``, ``invalid.password``, ``missing.template``, ``invalid.template``."""
         hashed = passwords.hash_password(password) if password is not None else None
-        return self._plan(_Add(_with_keys(spec, keys), password, hashed))
+        return self._plan(Add(with_keys(spec, keys), password, hashed))
 
     def plan(self, spec: JailSpec, keys: Sequence[str] = (), password: str | None = None, force: bool = False) -> Plan:
         """What brings this host to ``spec``, a new jail or a change of the one that is there; reads only. Also what has
@@ -136,7 +113,7 @@ class Host:
         what was edited in the spec file and never applied. Raise as :meth:`plan_add`, but ``conflict.edited`` in place
         of ``conflict.differs``; ``conflict.unchangeable``, ``conflict.level``."""
         hashed = passwords.hash_password(password) if password is not None else None
-        return self._plan(_Add(_with_keys(spec, keys), password, hashed, True, force))
+        return self._plan(Add(with_keys(spec, keys), password, hashed, True, force))
 
     def plan_rename(self, old: str, new: str, force: bool = False) -> Plan:
         """How the jail of ``old`` becomes that of ``new``: account, group, home, spec, keys; uid and range stay. Reads
@@ -146,9 +123,9 @@ class Host:
     def asked(self, name: str, request: Request) -> Plan:
         """How what ``request`` asks of the jail of ``name`` is done; reads only. Raise what it raises."""
         opened = self._opened(user_name(name))
-        return _resumed(opened, request, self._goes_back(opened, request)) if opened else request.judged(self)
+        return resumed(opened, request, self._goes_back(opened, request)) if opened else request.judged(self)
 
-    def _plan(self, request: _Add) -> Plan:
+    def _plan(self, request: Add) -> Plan:
         spec = request.spec
         opened = self._opened(spec.user)
         if opened is None:
@@ -160,7 +137,7 @@ class Host:
             opened = self._opened(spec.user)  # another process has begun since we looked for its plan
         if opened is None:
             return self._judged_add(request)  # and it has ended
-        return _resumed(opened, request, self._goes_back(opened, request))
+        return resumed(opened, request, self._goes_back(opened, request))
 
     def plan_remove(
         self, name: str, keep_home: bool = False, archive: str | None = None, whole: bool = False
@@ -170,14 +147,14 @@ class Host:
 
         Raise ``missing.jail``, ``conflict.*``, ``busy.mounted``, ``unsafe.*``, ``usage.*``."""
         name = user_name(name)
-        request = _Remove(keep_home, archive, whole)
+        request = Remove(keep_home, archive, whole)
         opened = self._opened(name)
         if opened is not None:
             self._judged_before(opened, request)
-            return _resumed(opened, request, self._goes_back(opened, request))
+            return resumed(opened, request, self._goes_back(opened, request))
         return self._judged_remove(name, request)
 
-    def _judged_add(self, request: _Add, view: View | None = None) -> Plan:
+    def _judged_add(self, request: Add, view: View | None = None) -> Plan:
         try:
             return self._judged_whole(request, view)
         except JailkitError as error:
@@ -185,50 +162,50 @@ class Host:
             made = suspension.plan(self.paths, row, request.spec, error)
             if made is None or not request.change:
                 raise
-        return _asked(made, request)
+        return answer(made, request)
 
-    def _judged_whole(self, request: _Add, view: View | None = None) -> Plan:
+    def _judged_whole(self, request: Add, view: View | None = None) -> Plan:
         spec = request.spec
         settled = resolve.settled(self.paths, self.config, spec)
         assert settled.template is not None
         template, image = (view.template if view else resolve.template)(self.paths, settled.template)
         row = view.rows.get(spec.user) if view else self.row(spec.user)
-        look, able = (view.look, view.able) if view else (LIVE, None)
-        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look, able)
+        look, able, memo = (view.look, view.able, view.memo) if view else (LIVE, None, None)
+        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look, able, memo)
         if request.change:
             made = plan.plan_change(spec, template.spec, self.config, facts, request.hashed, request.force)
         else:
             made = plan.plan_add(spec, template.spec, self.config, facts, request.hashed)
-        return _asked(made, request)
+        return answer(made, request)
 
     @staticmethod
-    def _judged_before(opened: OpenPlan, request: _Add | _Remove | Request | None) -> None:
+    def _judged_before(opened: OpenPlan, request: Add | Remove | Request | None) -> None:
         """What can be refused before an interrupted plan is ended, as a refused call should change nothing."""
-        if isinstance(request, _Remove):
+        if isinstance(request, Remove):
             refuse.remove_options(request.keep_home, request.archive)
-            if request.archive is not None and request.archive != _archive(opened):
+            if request.archive is not None and request.archive != archive_of(opened):
                 target.check(request.archive)
 
-    def _goes_back(self, opened: OpenPlan, request: _Add | _Remove | Request | None) -> bool:
+    def _goes_back(self, opened: OpenPlan, request: Add | Remove | Request | None) -> bool:
         """Whether an interrupted plan is undone rather than finished: an addition that is to be removed now and that
         let nobody in, or a removal that has destroyed nothing and is asked for in another way (``--keep-home`` after
         all)."""
-        if opened.kind == "backup" or opened.direction == "back" or not isinstance(request, _Remove):
+        if opened.kind == "backup" or opened.direction == "back" or not isinstance(request, Remove):
             return opened.kind == "backup" or opened.direction == "back"
         if past_return(self.paths, opened) or opened.kind == "rename":
             return False
         if opened.kind != "remove":
             return True
         keeps = any(isinstance(from_data(data), KeepHome) for data, _, _ in opened.steps)
-        return (_archive(opened), keeps) != (request.archive, request.keep_home)
+        return (archive_of(opened), keeps) != (request.archive, request.keep_home)
 
-    def _judged_remove(self, name: str, request: _Remove, view: View | None = None) -> Plan:
+    def _judged_remove(self, name: str, request: Remove, view: View | None = None) -> Plan:
         row, look = (view.rows.get(name), view.look) if view else (self.row(name), LIVE)
         facts = inspect.for_remove(self.paths, self.config, row, name, look)
         made = plan.plan_remove(name, facts, request.keep_home, request.archive, request.whole)
         if request.archive is not None:
             target.check(request.archive)
-        return _asked(made, request)
+        return answer(made, request)
 
     # -- doing
 
@@ -261,9 +238,9 @@ class Host:
                 applier.undo()
             else:
                 applier.resume()
-        if isinstance(request, _Add):
+        if isinstance(request, Add):
             fresh = self._judged_add(request)
-        elif not isinstance(request, _Remove):
+        elif not isinstance(request, Remove):
             assert request is not None
             ended = opened is not None and not self._goes_back(opened, request) and request.is_that(opened)
             fresh = replace(plan, operations=()) if ended else request.judged(self)
@@ -271,7 +248,7 @@ class Host:
             if opened is not None and self.state.get(plan.name) is None:
                 return replace(plan, operations=())  # what was to be removed is gone with the interrupted plan
             fresh = self._judged_remove(plan.name, request)
-        if opened is None and not set(map(_key, fresh.operations)) <= set(map(_key, plan.operations)):
+        if opened is None and not set(map(key, fresh.operations)) <= set(map(key, plan.operations)):
             raise JailkitError(
                 "conflict.plan-aged", f"what is to be done to {plan.name} has changed meanwhile", "run it again"
             )
@@ -286,18 +263,32 @@ class Host:
         done at once. progress, stop: see batch.Progress; asked between chunks.
 
         A jail that fails stops no other: its result holds the error. Raise ``denied.root``, ``io.state``."""
-        tasks = (self._add_task(spec, password, force) for spec, password in requests)
-        many = batch.Batch(self.paths, self.config, self.state, jobs, progress, stop, boundary)
-        return many.run(tasks, batch.length(requests))
+        total, state, items = batch.length(requests), self.state, iter(requests)
+        head = list(islice(items, WORTH)) if jobs > 1 and boundary is None else []
+        items = chain(head, items)
+        if len(head) == WORTH:
+            options = {"force": force}
+            yield from batch.spread(
+                self.paths.root, "add_many", items, lambda item: item[0].user, options, jobs, progress, stop, total
+            )
+            return
+        tasks = (self._add_task(spec, password, force) for spec, password in items)
+        yield from batch.Batch(self.paths, self.config, state, jobs, progress, stop, boundary).run(tasks, total)
 
     def remove_many(
         self, names: Iterable[str], keep_home: bool = False, archive: Callable[[str], str] | None = None, jobs: int = 2,
         progress: BatchProgress | None = None, stop: Stop | None = None, boundary: Boundary | None = None,
     ) -> Iterator[Result]:  # fmt: skip
         """Remove many jails; see :meth:`add_many` and :meth:`plan_remove`. archive: the file for the home of a name."""
-        tasks = (self._remove_task(name, keep_home, archive(name) if archive else None) for name in names)
-        many = batch.Batch(self.paths, self.config, self.state, jobs, progress, stop, boundary)
-        return many.run(tasks, batch.length(names))
+        total, state, items = batch.length(names), self.state, iter(names)
+        head = list(islice(items, WORTH)) if jobs > 1 and boundary is None and archive is None else []
+        items = chain(head, items)
+        if len(head) == WORTH:
+            options = {"keep_home": keep_home}
+            yield from batch.spread(self.paths.root, "remove_many", items, str, options, jobs, progress, stop, total)
+            return
+        tasks = (self._remove_task(name, keep_home, archive(name) if archive else None) for name in items)
+        yield from batch.Batch(self.paths, self.config, state, jobs, progress, stop, boundary).run(tasks, total)
 
     def _add_task(self, spec: JailSpec, password: str | None, force: bool) -> Task:
         hashed: list[str] = []
@@ -308,7 +299,7 @@ class Host:
                 hashed.append(passwords.hash_password(password))
 
         def judge(view: View) -> Plan:
-            return self._judged_add(_Add(_with_keys(spec, ()), password, next(iter(hashed), None), True, force), view)
+            return self._judged_add(Add(with_keys(spec, ()), password, next(iter(hashed), None), True, force), view)
 
         def alone() -> Plan:
             plan = self.plan(spec, password=password, force=force)
@@ -324,7 +315,7 @@ class Host:
             return plan
 
         def judge(view: View) -> Plan:
-            return self._judged_remove(user_name(name), _Remove(keep_home, archive), view)
+            return self._judged_remove(user_name(name), Remove(keep_home, archive), view)
 
         return Task(name, judge, alone)
 
@@ -390,7 +381,6 @@ class Host:
             raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
         return info(self.paths, row)
 
-
     def resolved(self, name: str) -> dict[str, dict[str, Any]]:
         """Each setting and limit of a jail as its spec file, its plan and its template say now: ``{"limits.memory":
         {"value": "512M", "from": "plan small"}}``; None: no limit. Raise ``missing.jail``, ``missing.spec``,
@@ -400,34 +390,3 @@ class Host:
         assert settled.template is not None
         template, _ = resolve.template(self.paths, settled.template)
         return limits.shown(template.spec, limits.plan_of(self.paths, spec), spec, settled.template)
-
-
-def _asked(made: plan.Plan, request: _Add | _Remove) -> Plan:
-    return Plan(made.name, made.kind, made.operations, made.warnings, level=made.level, request=request)
-
-
-def _with_keys(spec: JailSpec, lines: Sequence[str]) -> JailSpec:
-    given = [*spec.keys, *lines]
-    return spec.model_copy(update={"keys": keys.parse("\n".join(given), "the given keys")}) if given else spec
-
-
-def _key(operation: Operation) -> str:
-    """What makes two steps the same: kind and public description. Hashes and ids may differ between two readings."""
-    return f"{operation.kind} {operation.describe()}"
-
-
-def _archive(opened: OpenPlan) -> str | None:
-    """The file that an interrupted removal writes."""
-    steps = (from_data(data) for data, _, _ in opened.steps)
-    return next((step.file for step in steps if isinstance(step, WriteArchive)), None)
-
-
-def _resumed(opened: OpenPlan, request: _Add | _Remove | Request, back: bool) -> Plan:
-    """The steps that an interrupted plan has left, as a plan. back: they are those that undo it."""
-    wanted = "todo" if back else "done"
-    steps = [from_data(data) for data, state, _ in opened.steps if state != wanted]
-    kind = "undo" if back else opened.kind
-    warning = (
-        f"an earlier '{opened.kind}' of {opened.name} was interrupted; it is {'undone' if back else 'finished'} first"
-    )
-    return Plan(opened.name, kind, tuple(reversed(steps) if back else steps), (warning,), True, request=request)

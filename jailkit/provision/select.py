@@ -11,21 +11,26 @@ from ..names import template_name, user_name
 from .state import State
 
 _SIGNS = frozenset("*?[")
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
+_ALLOWED = _SIGNS | _LETTERS | frozenset("]!.-")
 
 
 @dataclass(frozen=True)
 class Choice:
     """words: names, and patterns as in fnmatch(3) (``web-*``). plan, template: only those that have it; a template's
-    tags are its own. every: all jails. What is asked for must be named by something."""
+    tags are its own. every: all jails. What is asked for must be named by something. patterns: words may be such;
+    else a word is a name, so that no name that somebody chose can mean somebody else's jail."""
 
     words: tuple[str, ...] = ()
     plan: str | None = None
     template: str | None = None
     every: bool = False
+    patterns: bool = True
 
 
 def is_pattern(word: str) -> bool:
-    return not _SIGNS.isdisjoint(word)
+    """Whether it is one, and says something: ``*`` alone means all, and that has to be said in other words."""
+    return not _SIGNS.isdisjoint(word) and _ALLOWED.issuperset(word) and not _LETTERS.isdisjoint(word)
 
 
 def names(state: State | None, choice: Choice, of: Callable[[str | None, str | None], str]) -> list[str]:
@@ -38,7 +43,7 @@ def names(state: State | None, choice: Choice, of: Callable[[str | None, str | N
         raise JailkitError("usage.names", "no jail is named", "give names, 'web-*', --plan, --template or --all")
     if choice.words and choice.every:
         raise JailkitError("usage.names", "names and --all exclude each other", "leave one out")
-    given = {user_name(word) for word in choice.words if not is_pattern(word)}
+    given = {_name(word, choice) for word in choice.words if not (choice.patterns and is_pattern(word))}
     if len(given) == len(choice.words) and given and choice.plan is None and choice.template is None:
         return sorted(given)
     fit = _fitting(state, choice, of) if state else []
@@ -50,6 +55,15 @@ def names(state: State | None, choice: Choice, of: Callable[[str | None, str | N
     if not found and not choice.every:
         raise JailkitError("missing.jail", "no jail is like that", "jailctl list shows all")
     return sorted(found)
+
+
+def _name(word: str, choice: Choice) -> str:
+    try:
+        return user_name(word)
+    except JailkitError as error:
+        if is_pattern(word) and not choice.patterns:
+            error.hint = "--match takes it for a pattern"
+        raise
 
 
 def _fitting(state: State, choice: Choice, of: Callable[[str | None, str | None], str]) -> list[str]:

@@ -29,6 +29,9 @@ NAMES = [
 ]  # fmt: skip
 VERBS = (["add-user", "N"], ["remove-user", "N"], ["start", "N"], ["stop", "N"], ["show", "N"], ["enter", "N"],
          ["exec", "N", "--", "true"], ["add-user", "N", "--existing"])  # fmt: skip
+CHANGING = (["remove-user", "--match", "N"], ["set", "N", "linger=5"], ["suspend", "N"], ["resume", "N"],
+            ["expire", "N", "--never"], ["rename", "N", "namesnew"], ["rename", USER, "N"],
+            ["move-home", "N", "/home/namesnew"])  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,20 @@ def test_a117_names(people: Pair, verb: list[str]) -> None:
         assert "Traceback" not in done.err
     assert changes(before, host) == []
     assert people.host.ssh(USER, "true").returncode == 0
+
+
+def test_a117_names_of_the_verbs_that_change_jails(people: Pair) -> None:
+    """They read names as the others do, so each gets every eighth; a pattern needs a letter, and ``*`` alone is none."""
+    host = people.host
+    before = state(host)
+    for number, (verb, *words) in enumerate(CHANGING):
+        names = NAMES[number :: len(CHANGING)] + ["*", "?", "a\nb"]
+        many = [[verb, "--json", *(name if word == "N" else word for word in words)] for name in names]
+        for name, done in zip(names, cli.calls(host, many), strict=True):
+            if name in ("a=b", "--") and verb == "set":
+                continue  # a setting, and nothing at all: "nothing is to be set"
+            assert refused(done), (verb, name, done)
+    assert changes(before, host) == []
 
 
 def test_a117_names_behind_a_double_dash(people: Pair) -> None:
@@ -106,6 +123,45 @@ def test_a119_options_values_are_data(people: Pair) -> None:
     assert changes(before, host) == []
 
 
+VALUES = [
+    ["expire", USER, "--at", "-1"], ["expire", USER, "--at", "@0"], ["expire", USER, "--at", "now"],
+    ["expire", USER, "--at", "2027-01-31T00:00:00"], ["expire", USER, "--at", "2027-13-01"],
+    ["expire", USER, "--at", "9" * 99], ["expire", USER, "--in", "-1d"], ["expire", USER, "--in", "1e9d"],
+    ["expire", USER, "--in", "999999w"], ["expire", USER, "--in", "1d", "--never"], ["expire", USER],
+    ["suspend", USER, "--message", "a\nb"], ["suspend", USER, "--message", "\x1b[2J"],
+    ["suspend", USER, "--message", "x" * 201], ["suspend", USER, "--message", "\u2028"],
+    ["suspend", USER, "--message", " "], ["set", USER], ["set", USER, "=x"], ["set", USER, "user=root"],
+    ["set", USER, "existing=true"], ["set", USER, "keys=x"], ["set", USER, "uid=0"], ["set", USER, "suspended="],
+    ["set", USER, "limits=1"], ["set", USER, "limits.=1"], ["set", USER, "limits.memory=-1"],
+    ["set", USER, "limits.memory=1e9"], ["set", USER, "limits.sources=x"], ["set", USER, "limits.__class__=x"],
+    ["set", USER, "shell=../x"], ["set", USER, "home=/home/a\nb"], ["set", USER, "template=../x"],
+    ["set", USER, "plan=../x"], ["set", USER, "linger=5", "linger=6"], ["set", USER, "--remove-key", "--all"],
+    ["set", USER, "--remove-key", "*"], ["set", USER, "--add-key", "@x"], ["move-home", USER, "relative"],
+    ["move-home", USER, "-x"], ["move-home", USER, "/home/a b"], ["move-home", USER, "/home/../etc/x"],
+    ["move-home", USER, "/etc/x"], ["move-home", USER, "/home"], ["move-home", USER, "/proc/self/fd/3"],
+    ["move-home", USER, f"/home/{USER}/sub"], ["move-home", USER, "/tmp/x"], ["stop", "--jobs", "0", USER],
+    ["stop", "--all", USER], ["stop", "--plan", "../x"], ["stop", "--template", "a_b"], ["stop"],
+]  # fmt: skip
+
+
+def test_a119_values_of_the_verbs_that_change_jails(people: Pair) -> None:
+    host = people.host
+    before = state(host)
+    answers = zip(VALUES, cli.calls(host, [[verb, "--json", *words] for verb, *words in VALUES]), strict=True)
+    assert [(words, done) for words, done in answers if not refused(done, (2, 3, 4, 5, 8, 9))] == []
+    assert changes(before, host) == []
+
+
+def test_a119_a_message_is_data(people: Pair) -> None:
+    """Whatever it looks like, it reaches the user as it is, and no file or terminal takes it for more."""
+    host = people.host
+    for text in ("--help", "@file", "$(id); `id`", "%s%n", 'a "b" = \\', "{{7*7}}", "\u00fcml\u00e4ut"):
+        host.jailctl("suspend", USER, f"--message={text}")
+        assert host.ssh(USER, "id").stdout == f"{text}\n"
+    host.jailctl("resume", USER)
+    assert host.ssh(USER, "id -un").stdout == f"{USER}\n"
+
+
 def test_a119_words_behind_the_dashes_belong_to_the_command(people: Pair) -> None:
     """jailctl exec hands them on as they are, and reads none of them."""
     words = ["--root=/", "--json", "-q", "@x", "=", "+", "a b", "$(id)", "x;y", "'", '"', "\\", "*", "--help", "\n", ""]
@@ -124,7 +180,7 @@ def test_a119_where_an_archive_goes_is_data(people: Pair) -> None:
     before = state(host)
     words = ["remove-user", "--json", USER, "--dry-run", "--archive"]
     for name, done in zip(ARCHIVES, cli.calls(host, [[*words, name] for name in ARCHIVES]), strict=True):
-        assert done.status == 0 and json.loads(done.out)["archive"] == f"/{name.removeprefix('/')}", done
+        assert done.status == 0 and json.loads(done.out)["jails"][0]["archive"] == f"/{name.removeprefix('/')}", done
     for done in cli.calls(host, [[*words, name] for name in UNSAFE]):
         assert refused(done, (3, 4, 5, 8, 9)), done
     assert refused(cli.calls(host, [[*words, "/root/x.tar", "--keep-home"]])[0])

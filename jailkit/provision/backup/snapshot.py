@@ -1,5 +1,5 @@
-"""What a backup reads: a jail that is held still; or, where the file system shares blocks between files (btrfs, xfs: the
-ioctl FICLONE), a copy that was made while it was held still for a moment."""
+"""What a backup reads: a jail that is held still; or, where the file system shares blocks between files (btrfs, xfs:
+ioctl_ficlone(2)), a copy that was made while it was held still for a moment."""
 
 from __future__ import annotations
 

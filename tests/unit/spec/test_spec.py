@@ -218,6 +218,25 @@ def test_a_written_spec_reads_back_and_keeps_comments_and_order() -> None:
     assert write.spec_text(taken, write.spec_text(taken)) == write.spec_text(taken)
 
 
+def test_settings_are_laid_over_a_spec_and_empty_ones_taken_out_of_it() -> None:
+    have = settings.jail_spec("alice", ["linger=5", "network=host", "limits.memory=1G", "limits.cpu=0.5"])
+    pairs = ["linger=forever", "network=", "limits.memory=", "limits.sources=192.0.2.1,10.0.0.0/8", "limits.sessions=2",
+             "limits.hours=unlimited", "limits.processes=unlimited"]  # fmt: skip
+    made = settings.changed(have, settings.settings(pairs, "", reset=True))
+    assert made.linger == "forever" and made.network is None
+    assert made.limits == Limits(
+        cpu=0.5, sources=["192.0.2.1", "10.0.0.0/8"], sessions=2, hours=[], processes="unlimited"
+    )
+    assert settings.changed(have, {}) == have
+    for wrong in ("limits.memory=x", "limits.sessions=0", "limits.cpu=x", "shell=x"):
+        with pytest.raises(JailkitError):
+            settings.changed(have, settings.settings([wrong], "", reset=True))
+    for wrong in ("suspended=x", "expires=x", "limits=x", "limits.x=1", "user=root", "limits.memory"):
+        with pytest.raises(JailkitError) as caught:
+            settings.settings([wrong], "", reset=True)
+        assert caught.value.code == "usage.set"
+
+
 def test_differences_name_field_and_both_values() -> None:
     have = settings.jail_spec("alice", ["linger=5"], keys=["ssh-ed25519 AAAA a@b"])
     want = settings.jail_spec("alice", ["network=host"])
