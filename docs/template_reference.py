@@ -22,14 +22,14 @@ write one: [templates.md](templates.md). The same as JSON Schema, for editors: `
 
 A template is a folder: `template.toml`, `files/` (into the image) and `jail/etc/` (into each jail's own `/etc`).
 Unknown keys are errors. A part is the same without `source`. What one includes is merged: scalars of the includer win,
-lists append, tables merge.
+lists append (those of `limits` replace), tables merge.
 """
 _TABLES = {
     "copy": 'Only with `source = "copy"`; a part may have one for the templates that are.',
     "debian": 'Only with `source = "debian"`.',
     "tar": 'Only with `source = "tar"`.',
     "run": "A command that is run while the image is built, on what is there so far. May stand there many times.",
-    "limits": "What a jail of the template may use, unless its plan or its own spec says otherwise.",
+    "limits": "What a jail may use where neither plan nor jail say otherwise: [limits.md](limits.md).",
     "image": "What the root holds beside the programs and `files/`.",
 }
 

@@ -40,16 +40,18 @@ _PLACES = {
 }  # fmt: skip
 
 
-def __getattr__(name: str) -> object:
-    place = _PLACES.get(name)
-    if place is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # or any name would be one, for a type checker
 
-    module, _, other = place.partition(":")
-    found = getattr(import_module(f"{__name__}.{module}"), other or name)
-    globals()[name] = found
-    return found
+    def __getattr__(name: str) -> object:
+        place = _PLACES.get(name)
+        if place is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        module, _, other = place.partition(":")
+        found = getattr(import_module(f"{__name__}.{module}"), other or name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

@@ -222,9 +222,10 @@ def parallel(processes: int, each: int, rounds: int) -> dict[str, Any]:
     return found
 
 
-def stopped(count: int) -> dict[str, Any]:
-    """What was read of the requests, and what was carried out, when the batch is stopped in its first chunk."""
+def stopped(count: int, jobs: int) -> dict[str, Any]:
+    """What is there of a batch that is stopped when the first jails are done, and how many requests were read."""
     read: list[int] = []
+    results: list[Any] = []
 
     def requests() -> Iterator[Any]:
         for number in range(count):
@@ -232,8 +233,9 @@ def stopped(count: int) -> dict[str, Any]:
             yield jail_spec(f"stop{number}"), None
 
     host = Host()
-    results = list(host.add_many(requests(), stop=lambda: bool(read)))
-    left = host.state.open_names()
+    for result in host.add_many(requests(), jobs, stop=lambda: bool(results)):
+        results.append(result)
+    found = {"read": len(read), "said": said(results), "there": len(host.list()), "open": host.state.open_names()}
     host.close()
-    remove([result.name for result in results])
-    return {"read": len(read), "results": said(results), "open": left}
+    found["gone"] = said(remove([result.name for result in results], jobs=jobs))
+    return found

@@ -95,7 +95,11 @@ def test_a098_twenty_processes_add_and_remove_the_same_and_others(batch: Host) -
     assert found["uids"] == found["bases"] == found["count"] == 63
 
 
-def test_a_batch_that_is_stopped_ends_what_it_has_in_hand(batch: Host) -> None:
-    found = inside(batch, "stopped", count=2000)
-    assert found["open"] == []
-    assert found["read"] == found["results"]["outcomes"]["added"] < 2000
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_batch_that_is_stopped_ends_what_it_has_in_hand(batch: Host, jobs: int) -> None:
+    """With two jobs the chunks go to processes."""
+    found = inside(batch, "stopped", count=1100, jobs=jobs)
+    assert found["open"] == [] and found["said"]["errors"] == {}
+    assert found["there"] == found["said"]["outcomes"]["added"] <= 256 * (jobs + 1)
+    assert found["read"] == (256 if jobs == 1 else 1100 - 76)
+    assert found["gone"]["outcomes"] == {"removed": found["there"]}

@@ -19,7 +19,7 @@ from jailkit.cli.main import cli
 from jailkit.jail.record import Session
 from jailkit.kernel.proc import start_time
 
-from .host import Host
+from .host import Host, wait_for
 
 pytestmark = pytest.mark.host
 DOCUMENT = (Path(__file__).resolve().parents[1] / "docs/json.md").read_text()
@@ -180,6 +180,20 @@ def test_usage(host: Host, user: str) -> None:
     assert "usage.sample" in host.jailctl("--json", "usage", user, "--sample", check=False).stderr
 
 
+def test_usage_of_a_jail_that_ended_by_itself(host: Host) -> None:
+    """The watcher ends it, without Python, and keeps what its control groups have counted."""
+    host.jailctl("add-user", "cliends", "--key", host.key("cliends") + ".pub", "--set", "linger=0")
+    try:
+        base = host.jailctl("--json", "usage", "cliends").stdout
+        assert json.loads(base)["jails"][0]["cpu_seconds"] == 0
+        host.ssh("cliends", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")
+        wait_for(lambda: json.loads(host.jailctl("--json", "show", "cliends").stdout)["jail"]["state"] == "dormant", 10)
+        (used,) = output(host, "usage", "cliends")["jails"]
+        assert used["cpu_seconds"] > 0.1 and used["memory_bytes"] > 1 << 20 and used["sessions"] == 1
+    finally:
+        host.jailctl("remove-user", "cliends")
+
+
 def test_doctor_completion_version(host: Host) -> None:
     assert {check["id"] for check in output(host, "doctor", "kernel")["checks"]} >= {"kernel.version", "kernel.jail"}
     assert output(host, "completion", "fish")["shell"] == "fish"
@@ -268,7 +282,8 @@ def test_completion_in_a_real_shell(host: Host, user: str) -> None:
 
 def test_interrupted_by_the_keyboard(host: Host, user: str) -> None:
     with host.spawn(["/usr/local/sbin/jailctl", "doctor"]) as process:
-        time.sleep(0.1)
+        maps = Path(f"/proc/{process.pid}/maps")
+        wait_for(lambda: "_pydantic_core" in maps.read_text(), 20, "the interpreter is not past its own start")
         process.signal(2)
         assert process.wait(20) == 130
         assert process.stderr and process.stderr.read().decode().endswith("undoes what was begun\n")

@@ -52,11 +52,11 @@ def scripts() -> list[Path]:
 
 
 def test_ruff() -> None:
-    passes(BIN / "ruff", "check", "--no-cache", "jailkit", "tests")
+    passes(BIN / "ruff", "check", "--no-cache", "jailkit", "tests", "docs")
 
 
 def test_types() -> None:
-    passes(BIN / "mypy", "--strict", "--cache-dir", "/var/tmp/jailkit-tests/mypy", "jailkit", "tests")
+    passes(BIN / "mypy", "--strict", "--cache-dir", "/var/tmp/jailkit-tests/mypy", "jailkit", "tests", "docs")
 
 
 def test_shell_scripts() -> None:

@@ -129,6 +129,28 @@ def test_what_cannot_be_held_is_refused(quoted: Host) -> None:
     assert states == {"quota.file-systems": "ok", "quota.held": "ok", "quota.counted": "ok"}
 
 
+def test_an_account_that_is_there(quoted: Host) -> None:
+    """Its home is a plain directory, which btrfs cannot limit; then a subvolume, with one in it that she made."""
+    home = f"{TOP}/qold"
+    quoted.run(["/usr/sbin/useradd", "-M", "-d", home, "-s", "/bin/bash", "qold"], check=True)
+    quoted.run(["/usr/bin/install", "-d", "-o", "qold", "-g", "qold", "-m", "700", home], check=True)
+    words = ["add-user", "qold", "--existing", "--key", quoted.key("qold") + ".pub", "--set", "limits.disk=16M"]
+    done = quoted.jailctl("--json", *words, check=False)
+    assert "is a plain directory" in json.loads(done.stderr)["error"]["message"]
+    quoted.run(["/bin/rmdir", home], check=True)
+    quoted.run(["/usr/bin/btrfs", "subvolume", "create", home], check=True)
+    quoted.run(["/bin/chown", "qold:", home], check=True)
+    quoted.run(["/usr/bin/python3", "/tmp/subvolume.py", "sub"], user="qold", cwd=home, check=True)
+    for place in (home, f"{home}/sub"):
+        quoted.run(["/bin/sh", "-c", f"head -c 5M /dev/urandom >{place}/data"], user="qold", check=True)
+    quoted.jailctl(*words)
+    assert 10 * MIB <= (used(quoted, "qold")["bytes"] or 0) < 11 * MIB
+    size, said = fill(quoted, "qold", "sub/more", 10 * MIB)
+    assert size < 7 * MIB and "exceeded" in said
+    quoted.jailctl("remove-user", "qold")
+    quoted.run(["/usr/sbin/userdel", "qold"], check=True)
+
+
 def test_removal_clears(quoted: Host) -> None:
     add(quoted, "qgone", "shell", disk="16M")
     base = json.loads(quoted.jailctl("--json", "show", "qgone").stdout)["jail"]["base"]
@@ -137,3 +159,21 @@ def test_removal_clears(quoted: Host) -> None:
     quoted.jailctl("remove-user", "qgone")
     assert f"1/{base}" not in quoted.run(groups, check=True).stdout
     assert not (quoted.root / TOP[1:] / "qgone").exists()
+
+
+def test_what_is_restored_or_moved_counts_in_its_new_place(quoted: Host) -> None:
+    """Beside the home that it replaces it would not fit into the limit; in its place it has to."""
+    add(quoted, "qback", "shell", disk="16M")
+    assert quoted.ssh("qback", "head -c 10M /dev/urandom >data; mkdir -p a/b; echo x >a/b/c").returncode == 0
+    quoted.jailctl("backup", "qback", "/root/qback.tar.zst")
+    quoted.jailctl("restore", "qback", "/root/qback.tar.zst")
+    back = used(quoted, "qback")
+    assert back["bytes_limit"] == 16 * MIB and 10 * MIB <= (back["bytes"] or 0) < 12 * MIB
+    size, said = fill(quoted, "qback", "more", 10 * MIB)
+    assert size < 7 * MIB and "Disk quota exceeded" in said
+    quoted.ssh("qback", "rm more")
+    done = quoted.jailctl("--json", "move-home", "--stop", "qback", "/home/qback-elsewhere", check=False)
+    assert json.loads(done.stderr.splitlines()[-1])["error"]["code"] == "host.quota", "in memory nothing limits it"
+    quoted.jailctl("move-home", "--stop", "qback", f"{TOP}/qmoved")
+    assert 10 * MIB <= (used(quoted, "qback")["bytes"] or 0) < 12 * MIB
+    quoted.jailctl("remove-user", "qback")

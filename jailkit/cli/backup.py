@@ -86,7 +86,8 @@ def _stream(settings: Settings, name: str, live: bool) -> int:
         made, taken = stream.write(host, name, 1, live)
     finally:
         host.close()
-    note(settings, f"jailctl: {escape(name)}: {made.bytes:,} bytes, sha256 {made.sha256}, {taken}, {made.skipped} left out")
+    facts = f"{made.bytes:,} bytes, sha256 {made.sha256}, {taken}, {made.skipped} left out"
+    note(settings, f"jailctl: {escape(name)}: {facts}")
     return 0
 
 
@@ -101,8 +102,8 @@ def _look(settings: Settings, file: str, listed: bool) -> int:
         if not listed:
             return
         if settings.json:
-            entries.append({"kind": entry.kind, "name": _plain(entry.name), "mode": f"{entry.mode:04o}", "size": entry.size,
-                            "target": _plain(entry.target)})  # fmt: skip
+            entries.append({"kind": entry.kind, "name": _plain(entry.name), "mode": f"{entry.mode:04o}",
+                            "size": entry.size, "target": _plain(entry.target)})  # fmt: skip
         elif not settings.quiet:
             say(settings, _line(entry))
 
@@ -147,8 +148,10 @@ def _show(settings: Settings, path: str, found: Checked) -> None:
     made = found.manifest
     rows: list[tuple[str, object]] = [("file", path)]
     if made is not None:
-        rows += [("jail", made.name), ("template", f"{made.template} (image {made.image[:12] or 'unknown'})"),
-                 ("made", f"{made.created} on {made.host}, {made.taken}"), ("holds", " and ".join(made.parts))]  # fmt: skip
+        rows += [
+            ("jail", made.name), ("template", f"{made.template} (image {made.image[:12] or 'unknown'})"),
+            ("made", f"{made.created} on {made.host}, {made.taken}"), ("holds", " and ".join(made.parts)),
+        ]  # fmt: skip
     else:
         rows += [("holds", "the tar of a home, which has no digest of its own")]
     rows.append(("size", f"{found.bytes:,} bytes in {counted(found.files, 'file')}, {counted(found.names, 'name')}"))

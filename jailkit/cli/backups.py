@@ -27,7 +27,8 @@ def files(
         stamp, directory = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), os.path.abspath(to)
         return names, lambda name: f"{directory}/{name}-{stamp}{END}"
     if len(words) != 2 or plan or template or every:
-        raise JailkitError("usage.backup", "give NAME FILE, or any jails and --to DIR", "jailctl backup alice alice.tar.zst")
+        hint = "jailctl backup alice alice.tar.zst"
+        raise JailkitError("usage.backup", "give NAME FILE, or any jails and --to DIR", hint)
     path = words[1]
     if path != "-":
         path = os.path.abspath(path)
@@ -57,8 +58,9 @@ def show(settings: Settings, made: many.Entry) -> None:
     }[made["taken"]]  # fmt: skip
     if settings.quiet:
         return
+    size = f"{made['bytes']:,} bytes, of {made['held']:,} in {counted(made['files'], 'file')}"
     pairs([
-        ("backup", made["file"]), ("size", f"{made['bytes']:,} bytes, of {made['held']:,} in {counted(made['files'], 'file')}"),
+        ("backup", made["file"]), ("size", size),
         ("sha256", made["sha256"]), ("taken", taken), ("restore", made["restore"]),
     ])  # fmt: skip
 

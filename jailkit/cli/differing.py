@@ -126,4 +126,4 @@ def problem(error: JailkitError | None) -> dict[str, Any] | None:
 
 def line(value: object) -> None:
     """One JSON value on a line of its own: of ten thousand, each can be read as it comes."""
-    print(json.dumps(plain(value), ensure_ascii=True))
+    print(json.dumps(plain(value), ensure_ascii=True), flush=True)

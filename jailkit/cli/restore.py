@@ -25,7 +25,9 @@ jailctl restore alice alice.tar.gz --home-only --strip-components 1
 @click.argument("name", shell_complete=complete_jail)
 @click.argument("file", type=click.Path())
 @click.option("--as", "into", metavar="NEWNAME", help="Into this jail, which is made if need be.")
-@click.option("--home-only", is_flag=True, help="The home alone, into a jail that is there; FILE may be any tar of a home.")
+@click.option(
+    "--home-only", is_flag=True, help="The home alone, into a jail that is there; FILE may be any tar of a home."
+)
 @click.option(
     "--strip-components", "strip", type=click.IntRange(0, 100), default=0, metavar="N",
     help="Leave N leading directories out of the names in a tar of a home.",

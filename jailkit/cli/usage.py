@@ -12,12 +12,10 @@ import click
 from ..errors import JailkitError
 from .output import Settings, emit, escape, say, table
 from .progress import Progress
-from .verb import complete_jail, paths_of, verb
+from .verb import complete_jail, complete_plan, complete_template, verb
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
-    from ..provision.state import Row, State
+    from ..provision.state import Row
     from ..provision.usage import Disk, Usage
     from ..provision.usage_db import Sample
 
@@ -26,21 +24,12 @@ jailctl usage                          all jails: disk now; CPU, memory and sess
 jailctl usage alice --since day        of the last 24 hours
 jailctl usage alice --history month    a line a month, for ever
 jailctl usage --plan small --json      for a billing system
+jailctl usage 'web-*'                  patterns as with every verb on many jails
 jailctl usage alice --measure          walk her home now, where the file system does not count
 """
 _SPANS = click.Choice(["hour", "day", "month"])
 _UNITS = ((1 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K"))
 _FORMATS = {"hour": "%Y-%m-%d %H:00", "day": "%Y-%m-%d", "month": "%Y-%m"}
-
-
-def _complete_plan(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from click.shell_completion import CompletionItem
-
-    try:
-        names = sorted(name.removesuffix(".toml") for name in os.listdir(paths_of(context).plans))
-    except OSError:
-        names = []
-    return [CompletionItem(name) for name in names if name.startswith(incomplete) and name[0] != "."]
 
 
 @verb(
@@ -50,23 +39,24 @@ def _complete_plan(context: click.Context, parameter: click.Parameter, incomplet
     _EXAMPLES,
 )
 @click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_jail)
-@click.option("--plan", metavar="PLAN", shell_complete=_complete_plan, help="Those of a plan.")
+@click.option("--plan", metavar="PLAN", shell_complete=complete_plan, help="Those of a plan.")
+@click.option("--template", metavar="NAME", shell_complete=complete_template, help="Those of a template.")
 @click.option("--since", type=_SPANS, default="month", show_default=True, help="Sum up the last hour, day or 30 days.")
 @click.option("--history", type=_SPANS, help="One line an hour (7 days), a day (13 months) or a month (for ever).")
 @click.option("--measure", is_flag=True, help="Count disk and inodes anew where only a walk can.")
 @click.option("--sample", is_flag=True, help="What the hourly timer does: take up what was used, and say nothing.")
 def command(
-    settings: Settings, names: tuple[str, ...], plan: str | None, since: str, history: str | None, measure: bool,
-    sample: bool,
+    settings: Settings, names: tuple[str, ...], plan: str | None, template: str | None, since: str,
+    history: str | None, measure: bool, sample: bool,
 ) -> None:  # fmt: skip
     from ..paths import Paths
     from ..provision import usage
     from ..provision.usage_db import UsageDb
 
-    if sample and (names or plan or history or measure):
+    if sample and (names or plan or template or history or measure):
         raise JailkitError("usage.sample", "--sample is of all jails, and shows nothing", "give it alone")
     paths = Paths(settings.root)
-    rows = _rows(settings, names, plan)
+    rows = _rows(settings, names, plan, template)
     if not rows and not os.path.exists(paths.usage_db):  # a look at a host without jails changes nothing on it
         _show(settings, [], since, history)
         return
@@ -85,37 +75,31 @@ def command(
                 for row in usage.unmeasured(paths, db, rows, measure):
                     walked(row.name, 0)
                     db.put_measured(row.base, usage.measure(paths, row, walked))
-                found = [usage.usage(paths, db, row, since, history) for row in rows]  # type: ignore[arg-type]
+                found = usage.usage(paths, db, rows, since, history)  # type: ignore[arg-type]
     finally:
         db.close()
     _show(settings, found, since, history, silent=sample)
 
 
-def _rows(settings: Settings, names: tuple[str, ...], plan: str | None) -> list[Row]:
+def _rows(settings: Settings, names: tuple[str, ...], plan: str | None, template: str | None) -> list[Row]:
     from ..paths import Paths
     from ..provision.host import Host
+    from .many import chosen
 
     paths = Paths(settings.root)
-    if not os.path.exists(paths.state_db):
+    every = not names and plan is None and template is None
+    if every and not os.path.exists(paths.state_db):
         return []
+    wanted = chosen(settings, names, plan, template, every)
     host = Host(paths)
     try:
-        return _chosen(host.state, names, plan)
+        found = {row.name: row for row in (host.state.all() if os.path.exists(paths.state_db) else [])}
     finally:
         host.close()
-
-
-def _chosen(state: State, names: tuple[str, ...], plan: str | None) -> list[Row]:
-    import fnmatch
-
-    rows = [row for row in state.all() if plan is None or row.spec.get("plan") == plan]
-    if not names:
-        return rows
-    found = {row.name: row for name in names for row in rows if fnmatch.fnmatchcase(row.name, name)}
-    missing = [name for name in names if not fnmatch.filter(list(found), name)]
-    if missing:
-        raise JailkitError("missing.jail", f"there is no jail of {missing[0]}", "jailctl list shows all")
-    return sorted(found.values(), key=lambda row: row.name)
+    for name in wanted:
+        if name not in found:
+            raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
+    return [found[name] for name in wanted]
 
 
 def _show(settings: Settings, found: list[Usage], since: str, history: str | None, silent: bool = False) -> None:

@@ -11,7 +11,7 @@ import os
 import time
 
 from ..errors import JailkitError
-from ..kernel import cgroup, proc
+from ..kernel import caps, cgroup, proc
 from ..kernel.cgroup import Amounts
 from ..paths import Paths
 from . import runtime, slices
@@ -127,18 +127,35 @@ def apply(paths: Paths, recipe: Recipe) -> list[str]:
 
 
 def _open_files(recipe: Recipe) -> None:
-    """For processes that run; what they start later inherits it, as do later logins by the door."""
-    import resource
-
+    """Lower it for processes that run; what they start inherits it, as later logins get it from the door. By a child
+    with her ids, which needs no capability for that (prlimit(2)) and can change nobody else's."""
     most = recipe.limits.get("open_files")
     if most is None:
         return
-    for pid in list(proc.of_uid(recipe.uid)):
-        if recipe.level == "chroot" or proc.maps_itself(pid, recipe.uid):
-            try:
-                resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
-            except (ProcessLookupError, PermissionError):
-                pass  # it has ended
+    chroot = recipe.level == "chroot"
+    pids = [pid for pid in proc.of_uid(recipe.uid) if chroot or proc.maps_itself(pid, recipe.uid)]
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            caps.become(recipe.uid, recipe.gid)
+            for pid in pids:
+                _lower(pid, most)
+            status = 0
+        finally:
+            os._exit(status)
+    os.waitpid(child, 0)
+
+
+def _lower(pid: int, most: int) -> None:
+    import resource
+
+    try:
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        if hard > most:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(soft, most), most))
+    except (ProcessLookupError, PermissionError):
+        pass  # it has ended, or has other ids
 
 
 def _tell_watcher(paths: Paths, user: str) -> None:

@@ -182,6 +182,27 @@ class Tree:
         finally:
             os.close(parent)
 
+    def make_file(self, path: str, data: bytes, mode: int, uid: int, gid: int, sync: bool = True) -> None:
+        """Make a file in a tree that nobody else has reached yet: under its own name, which nothing has; else
+        FileExistsError. sync: see :meth:`write_file`."""
+        directory, _, name = path.rpartition("/")
+        parent = openat2(self.fd, directory, os.O_RDONLY | os.O_DIRECTORY) if directory else self.fd
+        try:
+            fd = os.open(
+                name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent
+            )
+            with os.fdopen(fd, "wb", buffering=0) as file:
+                left = memoryview(data)
+                while left:
+                    left = left[file.write(left) :]
+                os.fchown(fd, uid, gid)
+                os.fchmod(fd, mode)
+                if sync:
+                    os.fsync(fd)
+        finally:
+            if directory:
+                os.close(parent)
+
     def symlink(self, target: str, path: str, uid: int, gid: int) -> None:
         """Make a link owned by ``uid``; FileExistsError if something is there."""
         parent, name = self._parent(path)

@@ -136,15 +136,24 @@ def of_uid(uid: int) -> Iterator[int]:
             yield int(entry)
 
 
+def uids() -> set[int]:
+    """The user ids of all processes, as :func:`of_uid` looks at them."""
+    return {int(uid) for entry in os.listdir("/proc") if entry.isdigit() for uid in _uids(int(entry))}
+
+
 def has_uid(pid: int, uid: int) -> bool:
     """Whether ``pid`` is a process, not a zombie, one of whose four user ids is ``uid`` (proc_pid_status(5))."""
+    return str(uid).encode() in _uids(pid)
+
+
+def _uids(pid: int) -> list[bytes]:
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             lines = file.read(1024).split(b"\n")
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return []
     fields = {line.split(b":")[0]: line.split()[1:] for line in lines if b":" in line}
-    return fields.get(b"State", [b"Z"])[0] != b"Z" and str(uid).encode() in fields.get(b"Uid", [])
+    return fields.get(b"Uid", []) if fields.get(b"State", [b"Z"])[0] != b"Z" else []
 
 
 def fresh_session_keyring() -> None:

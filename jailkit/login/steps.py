@@ -239,7 +239,7 @@ class Image(Step):
         if left and set(left) <= set(self._others):
             return ""
         if left:
-            return f"kept: images {', '.join(left)} (jailctl image rm)"
+            return f"kept: images {', '.join(left)} (jailctl image untag NAME, then this again)"
         for path in store.places(self._paths):
             remove_tree(path)
         return ""

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from ..errors import JailkitError
 from ..paths import Paths
 from ..spec.config import Config
 from . import accounts, lock
 from .apply import Boundary
+from .crew import Chunk, Crew
 from .operations import MoveHome, Reserve, WriteArchive
 from .operations.reserve import Room
 from .plan import Plan
@@ -26,6 +27,7 @@ from .view import View
 from .waves import SharedRows, Waves, Work, failure
 from .world import World
 
+T = TypeVar("T")
 CHUNK = 256
 """Jails that are worked on together. More would save little, hold locks longer, and leave more to recover."""
 
@@ -71,7 +73,7 @@ class Batch:
         self._total: int | None = None
         self._progress = progress or (lambda done, total, text: None)
         self._boundary = boundary or (lambda number, label: None)
-        self._stop = stop.is_set if isinstance(stop, Event) else stop or (lambda: False)
+        self._stop = _asked(stop)
 
     def run(self, tasks: Iterable[Task], total: int | None = None) -> Iterator[Result]:
         """A result for each task that was begun, in their order, as chunks end. ``tasks`` is read as they are needed;
@@ -80,7 +82,7 @@ class Batch:
         with ThreadPoolExecutor(self._jobs) as pool:
             pending: list[Task] = []
             while not self._stop():
-                chunk, pending = _chunk(itertools.chain(pending, left))
+                chunk, pending = _chunk(itertools.chain(pending, left), lambda task: task.name)
                 if not chunk:
                     return
                 begin = time.monotonic()
@@ -199,6 +201,33 @@ def _alone(task: Task) -> _Found:
     return outcome(plan), plan, None
 
 
+def spread(
+    root: str, method: str, items: Iterator[T], name: Callable[[T], str], options: dict[str, Any], jobs: int,
+    progress: Progress | None, stop: Stop | None, total: int | None,
+) -> Iterator[Result]:  # fmt: skip
+    """What ``method`` of a Host of ``root`` does for ``items``, by ``jobs`` processes; see :meth:`Batch.run`."""
+    done, stopped = 0, _asked(stop)
+
+    def chunks() -> Iterator[Chunk]:
+        pending: list[T] = []
+        while True:
+            found, pending = _chunk(itertools.chain(pending, items), name)
+            if not found:
+                return
+            yield Chunk(method, found, {**options, "jobs": 1}, frozenset(map(name, found)))
+
+    with Crew(root, jobs) as crew:
+        for results in crew.run(chunks(), lambda: not stopped()):
+            done += len(results)
+            if progress:
+                progress(done, total, "")
+            yield from results
+
+
+def _asked(stop: Stop | None) -> Callable[[], bool]:
+    return stop.is_set if isinstance(stop, Event) else stop or (lambda: False)
+
+
 def length(items: object) -> int | None:
     """How many there are, of what knows it without being read."""
     return len(items) if isinstance(items, Sized) else None
@@ -211,11 +240,11 @@ def outcome(plan: Plan) -> Outcome:
     return "added" if plan.kind == "add" else "removed" if plan.kind == "remove" else "changed"
 
 
-def _chunk(tasks: Iterator[Task]) -> tuple[list[Task], list[Task]]:
-    """The next tasks, of different jails, and the one that was read and belongs to the next chunk."""
-    found: dict[str, Task] = {}
-    for task in itertools.islice(tasks, CHUNK):
-        if task.name in found:
-            return list(found.values()), [task]
-        found[task.name] = task
+def _chunk(items: Iterator[T], name: Callable[[T], str]) -> tuple[list[T], list[T]]:
+    """The next ones, of different jails, and the one that was read and belongs to the next chunk."""
+    found: dict[str, T] = {}
+    for item in itertools.islice(items, CHUNK):
+        if name(item) in found:
+            return list(found.values()), [item]
+        found[name(item)] = item
     return list(found.values()), []

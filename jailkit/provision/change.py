@@ -142,7 +142,7 @@ def _move(
         *access,
         *image(facts),
         JailFiles(_why(rows), spec=want.data(), fresh=False, old=old, home=now, old_home=before),
-        *moved_quota(facts),
+        *(moved_quota(facts) or quota(facts)),
         WriteSpec(_spec_why(facts, rows), spec=want.data(), fresh=False, old=old),
         Enable("everything is in its place"),
         LeaveHome("nothing of it may stay behind", home=before, new=now),

@@ -35,13 +35,14 @@ def write(path: str, data: bytes, mode: int, sync: bool = True) -> None:
         disk.sync_names(directory)
 
 
-def remove(path: str) -> bool:
-    """Unlink ``path`` and make it last. Return False if it was not there."""
+def remove(path: str, sync: bool = True) -> bool:
+    """Unlink ``path`` and make it last; sync: see :func:`write`. Return False if it was not there."""
     try:
         os.unlink(path)
     except FileNotFoundError:
         return False
-    disk.sync_names(os.path.dirname(path))
+    if sync:
+        disk.sync_names(os.path.dirname(path))
     return True
 
 

@@ -8,7 +8,7 @@ import os
 
 from ..errors import JailkitError
 from ..jail import chroot
-from ..kernel import disk
+from ..kernel import disk, quota
 from ..kernel.beneath import remove_tree, require_root_owned_chain
 from ..paths import Paths
 from . import homes
@@ -58,10 +58,10 @@ def copy(paths: Paths, old: str, new: str, row: Row, temporary: str) -> None:
     os.mkdir(temporary, 0o700)
     place = f"{temporary}/home"
     if row.level == "chroot":
-        homes.build_chroot(place, row.uid, row.gid)
+        homes.build_chroot(place, row.uid, row.gid, number=row.base)
         _fill(paths, f"{old}/{chroot.FILES}", f"{place}/{chroot.FILES}", row)
     else:
-        os.mkdir(place, 0o700)
+        quota.directory(place, row.base)
         os.chown(place, row.uid, row.gid)
         _fill(paths, old, place, row)
     disk.sync_file_system(place)

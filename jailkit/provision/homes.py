@@ -75,7 +75,7 @@ def _copy(source: int, tree: Tree, base: str, ids: tuple[int, int], sync: bool, 
         elif stat.S_ISREG(status.st_mode):
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=source)
             with os.fdopen(fd, "rb") as file:
-                tree.write_file(path, file.read(_LIMIT), stat.S_IMODE(status.st_mode) & 0o777, *ids, sync=sync)
+                tree.make_file(path, file.read(_LIMIT), stat.S_IMODE(status.st_mode) & 0o777, *ids, sync=sync)
 
 
 def publish(temporary: str, home: str, sync: bool = True) -> None:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Any
 
 from ..errors import JailkitError
@@ -27,6 +28,7 @@ from .asked import Add, Plan, Remove, answer, archive_of, key, resumed, with_key
 from .backup import target
 from .batch import Progress as BatchProgress
 from .batch import Result, Stop, Task
+from .crew import WORTH
 from .info import JailInfo, info
 from .lock import locked
 from .lookup import LIVE
@@ -168,8 +170,8 @@ class Host:
         assert settled.template is not None
         template, image = (view.template if view else resolve.template)(self.paths, settled.template)
         row = view.rows.get(spec.user) if view else self.row(spec.user)
-        look, able = (view.look, view.able) if view else (LIVE, None)
-        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look, able)
+        look, able, memo = (view.look, view.able, view.memo) if view else (LIVE, None, None)
+        facts = inspect.for_add(self.paths, self.config, row, spec, template, image, request.password, look, able, memo)
         if request.change:
             made = plan.plan_change(spec, template.spec, self.config, facts, request.hashed, request.force)
         else:
@@ -261,18 +263,32 @@ class Host:
         done at once. progress, stop: see batch.Progress; asked between chunks.
 
         A jail that fails stops no other: its result holds the error. Raise ``denied.root``, ``io.state``."""
-        tasks = (self._add_task(spec, password, force) for spec, password in requests)
-        many = batch.Batch(self.paths, self.config, self.state, jobs, progress, stop, boundary)
-        return many.run(tasks, batch.length(requests))
+        total, state, items = batch.length(requests), self.state, iter(requests)
+        head = list(islice(items, WORTH)) if jobs > 1 and boundary is None else []
+        items = chain(head, items)
+        if len(head) == WORTH:
+            options = {"force": force}
+            yield from batch.spread(
+                self.paths.root, "add_many", items, lambda item: item[0].user, options, jobs, progress, stop, total
+            )
+            return
+        tasks = (self._add_task(spec, password, force) for spec, password in items)
+        yield from batch.Batch(self.paths, self.config, state, jobs, progress, stop, boundary).run(tasks, total)
 
     def remove_many(
         self, names: Iterable[str], keep_home: bool = False, archive: Callable[[str], str] | None = None, jobs: int = 2,
         progress: BatchProgress | None = None, stop: Stop | None = None, boundary: Boundary | None = None,
     ) -> Iterator[Result]:  # fmt: skip
         """Remove many jails; see :meth:`add_many` and :meth:`plan_remove`. archive: the file for the home of a name."""
-        tasks = (self._remove_task(name, keep_home, archive(name) if archive else None) for name in names)
-        many = batch.Batch(self.paths, self.config, self.state, jobs, progress, stop, boundary)
-        return many.run(tasks, batch.length(names))
+        total, state, items = batch.length(names), self.state, iter(names)
+        head = list(islice(items, WORTH)) if jobs > 1 and boundary is None and archive is None else []
+        items = chain(head, items)
+        if len(head) == WORTH:
+            options = {"keep_home": keep_home}
+            yield from batch.spread(self.paths.root, "remove_many", items, str, options, jobs, progress, stop, total)
+            return
+        tasks = (self._remove_task(name, keep_home, archive(name) if archive else None) for name in items)
+        yield from batch.Batch(self.paths, self.config, state, jobs, progress, stop, boundary).run(tasks, total)
 
     def _add_task(self, spec: JailSpec, password: str | None, force: bool) -> Task:
         hashed: list[str] = []

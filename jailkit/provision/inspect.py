@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from ..errors import JailkitError
 from ..image import store
 from ..image.template import Template
+from ..jail import recipe as recipes
 from ..jail import runtime
+from ..jail.recipe import Recipe
 from ..kernel import proc
 from ..kernel.beneath import require_root_owned_chain
 from ..paths import CHROOT_GROUP, Paths
 from ..spec import load
 from ..spec.config import Config
 from ..spec.jail import JailSpec
+from ..spec.limits import Effective
 from ..spec.plan import PlanSpec
 from . import accounts, files, homes, ids, keys, limits, mounts, passwords, quota, resolve
 from .facts import Account, Facts, Home, Managed
@@ -24,19 +29,23 @@ from .operations.reserve import LOGIN_DEFS
 from .state import Row
 
 _SHOWN = 8
+T = TypeVar("T")
+Memo = dict[tuple[object, ...], Any]
+"""Answers that hold for many jails: what it is, with what it depends on."""
 
 
 def for_add(
     paths: Paths, config: Config, row: Row | None, spec: JailSpec, template: Template, image: str | None,
-    password: str | None, look: Lookup = LIVE, able: set[str] | None = None,
+    password: str | None, look: Lookup = LIVE, able: set[str] | None = None, memo: Memo | None = None,
 ) -> Facts:  # fmt: skip
     """What ``plan_add`` judges. template, image: see resolve.template. look: how accounts are looked at. able: see
-    limits.able; None: it is asked.
+    limits.able; None: it is asked. memo: what was found for another jail a moment ago and holds for this one.
 
     Raise ``invalid.spec``, ``unsafe.*`` where a file of ours cannot be read."""
     name, asked, spec = spec.user, spec, resolve.settled(paths, config, spec)
-    entry = look.find(name)
-    have, marked = _spec(paths, name)
+    entry, memo = look.find(name), {} if memo is None else memo
+    have, marked = _spec(paths, name, row)
+    written = resolve.written(paths, name) if row is not None else None
     home = row.home if row else entry.home if spec.existing and entry else resolve.home_of(spec, config)
     target = _target(row, spec, config)
     place = target.path if target else home
@@ -49,24 +58,31 @@ def for_add(
         managed=_managed(row, asked),
         spec=have,
         marked=marked,
-        home=home_at(home, row) if home.startswith("/") else Home(home, "other"),
+        home=home_at(home, row, memo) if home.startswith("/") else Home(home, "other"),
         image=image,
-        files=_files(paths, row, spec, template, image, look),
+        files=_files(paths, row, spec, template, image, look, written, memo),
         keys=_keys(paths, spec),
         reference=spec.template or "",
-        shell=template.spec.level == "chroot" or _shell(paths, template, plan, spec, image),
-        suspended=resolve.suspended(paths, name) if row is not None else None,
+        shell=template.spec.level == "chroot" or _shell(paths, template, plan, spec, image, memo),
+        suspended=resolve.suspended(paths, name, written) if row is not None else None,
         target=target,
         mounts=tuple(mounts.below([home])) if target else (),
         running=row is not None and runtime.running(paths, row.uid) is not None,
         unheld=tuple(limits.unheld(paths, bounds, template.spec.level, place, limits.able() if able is None else able)),
         weak=tuple(limits.weak(bounds)),
-        quota=quota.facts(paths, row, place, name, template.spec, bounds) if place.startswith("/") else None,
+        quota=_quota(paths, row, place, name, template, bounds, memo),
         password=None if password is None else passwords.matches(password, look.password_field(name) or ""),
         door=os.access(paths.door, os.X_OK),
         door_path=paths.door,
         uid_min=_uid_min(config) if row is None else 1000,
     )
+
+
+def _quota(
+    paths: Paths, row: Row | None, home: str, name: str, template: Template, bounds: Mapping[str, Effective],
+    memo: dict[Any, Any],
+) -> quota.Quota | None:  # fmt: skip
+    return quota.facts(paths, row, home, name, template.spec, bounds, memo) if home.startswith("/") else None
 
 
 def for_remove(paths: Paths, config: Config, row: Row | None, name: str, look: Lookup = LIVE) -> Facts:
@@ -120,14 +136,13 @@ def _managed(row: Row | None, spec: JailSpec | None = None) -> Managed | None:
     )
 
 
-def _spec(paths: Paths, name: str) -> tuple[dict[str, object] | None, bool]:
+def _spec(paths: Paths, name: str, row: Row | None = None) -> tuple[dict[str, object] | None, bool]:
     try:
-        spec, marked = load.jail_spec(paths, name)
+        return load.jail_data(paths, name, row.spec if row is not None else None)
     except JailkitError as error:
         if error.code == "missing.spec":
             return None, False
         raise
-    return spec.data(), marked
 
 
 def _account(entry: accounts.Entry, foreign: bool, look: Lookup = LIVE) -> Account:
@@ -160,13 +175,9 @@ def _overlap(home: str, other: str) -> bool:
     return theirs != "/" and os.path.isdir(theirs)  # asked last: it may mount somebody's home
 
 
-def home_at(path: str, row: Row | None = None) -> Home:
+def home_at(path: str, row: Row | None = None, memo: Memo | None = None) -> Home:
     """The directory where a home is, or is to be. row: of the jail that is there."""
-    unsafe = ""
-    try:
-        require_root_owned_chain(os.path.dirname(path))
-    except JailkitError as error:
-        unsafe = error.message
+    unsafe = _once(memo, ("chain", os.path.dirname(path)), lambda: _unsafe(os.path.dirname(path)))
     try:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -177,13 +188,34 @@ def home_at(path: str, row: Row | None = None) -> Home:
     return Home(path, kind, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), unsafe, owner)
 
 
-def _files(paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None, look: Lookup) -> str:
+def _unsafe(directory: str) -> str:
+    try:
+        require_root_owned_chain(directory)
+    except JailkitError as error:
+        return error.message
+    return ""
+
+
+def _once(memo: Memo | None, key: tuple[object, ...], ask: Callable[[], T]) -> T:
+    if memo is None:
+        return ask()
+    if key not in memo:
+        memo[key] = ask()
+    found: T = memo[key]
+    return found
+
+
+def _files(
+    paths: Paths, row: Row | None, spec: JailSpec, template: Template, tagged: str | None, look: Lookup,
+    written: Recipe | None, memo: Memo,
+) -> str:  # fmt: skip
     if row is None or row.phase != "present":
         return "missing"
     if tagged is None:
         return "missing"
-    made = resolve.wanted(paths, template, spec, (row.uid, row.gid, row.base), row.home, tagged, look)
-    return resolve.compare(paths, made)
+    world = _once(memo, ("world", tagged), lambda: recipes.world(paths, tagged))
+    made = resolve.wanted(paths, template, spec, (row.uid, row.gid, row.base), row.home, tagged, look, world)
+    return resolve.compare(paths, made, written)
 
 
 def _keys(paths: Paths, spec: JailSpec) -> str:
@@ -193,10 +225,16 @@ def _keys(paths: Paths, spec: JailSpec) -> str:
     return "same" if spec.keys and data == keys.file_text(spec.keys) else "differ"
 
 
-def _shell(paths: Paths, template: Template, plan: PlanSpec | None, spec: JailSpec, image: str | None) -> bool:
+def _shell(
+    paths: Paths, template: Template, plan: PlanSpec | None, spec: JailSpec, image: str | None, memo: Memo
+) -> bool:
+    shell = limits.settings(template.spec, plan, spec)["shell"].value
+    return _once(memo, ("shell", id(template), shell), lambda: _is_program(paths, template, shell, image))
+
+
+def _is_program(paths: Paths, template: Template, shell: str, image: str | None) -> bool:
     """Whether the login shell is a program that the jail will see: its path leads, links resolved, into a bind, or it
     is in the image. What is not built yet cannot be asked."""
-    shell = limits.settings(template.spec, plan, spec)["shell"].value
     path = os.path.realpath(shell)
     if any(path.startswith(bind + "/") for bind in template.spec.binds):
         return os.path.isfile(path) and bool(os.stat(path).st_mode & 0o001)

@@ -67,8 +67,9 @@ def beside(paths: Paths, name: str, token: str) -> str:
 
 @contextlib.contextmanager
 def fresh(paths: Paths, name: str, base: int, token: str) -> Iterator[int]:
-    """An empty layer :func:`beside` the one that is there: a descriptor of its upper directory."""
-    made = _fresh(paths, name, base, token)
+    """An empty layer :func:`beside` the one that is there, which counts for nobody until it takes its place: a
+    descriptor of its upper directory."""
+    made = _fresh(paths, name, base, token, counts=False)
     fd = os.open(f"{made}/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         yield fd
@@ -76,10 +77,10 @@ def fresh(paths: Paths, name: str, base: int, token: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _fresh(paths: Paths, name: str, base: int, token: str = "new") -> str:
+def _fresh(paths: Paths, name: str, base: int, token: str = "new", counts: bool = True) -> str:
     made = beside(paths, name, token)
     remove_tree(made)  # of a run that was killed
-    quota.directory(made, base)
+    quota.directory(made, base if counts else 0)
     for part, owner, mode in (("upper", base, 0o755), ("work", 0, 0o700)):
         os.mkdir(f"{made}/{part}", 0o700)
         os.chown(f"{made}/{part}", owner, owner)

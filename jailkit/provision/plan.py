@@ -200,7 +200,8 @@ def plan_remove(
     name: str, facts: Facts, keep_home: bool = False, archive: str | None = None, whole: bool = False
 ) -> Plan:  # fmt: skip
     """How the jail of ``name`` goes. archive: absolute path of a tar of the home, or of all (whole). Raise
-    ``missing.jail``, ``conflict.not-ours``, ``conflict.not-marked``, ``busy.mounted``, ``unsafe.home-owner``, ``usage.remove``."""
+    ``missing.jail``, ``conflict.not-ours``, ``conflict.not-marked``, ``busy.mounted``, ``unsafe.home-owner``,
+    ``usage.remove``."""
     refuse.remove(name, facts, keep_home, archive)
     managed, home = facts.managed, facts.home
     assert managed is not None

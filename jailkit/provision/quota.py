@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import JailkitError
 from ..kernel import quota
@@ -74,9 +75,11 @@ def _is_tree(path: str) -> bool:
 
 
 def facts(
-    paths: Paths, row: Row | None, home: str, name: str, template: TemplateSpec, bounds: Mapping[str, Effective]
-) -> Quota | None:
-    """What the planner judges; None for a jail that has, and is to have, no limit. Raise OSError."""
+    paths: Paths, row: Row | None, home: str, name: str, template: TemplateSpec, bounds: Mapping[str, Effective],
+    memo: dict[tuple[object, ...], Any] | None = None,
+) -> Quota | None:  # fmt: skip
+    """What the planner judges; None for a jail that has, and is to have, no limit. memo: see inspect.Memo. Raise
+    OSError."""
     limit = wanted(bounds)
     if row is None and not limit:
         return None
@@ -84,6 +87,8 @@ def facts(
     refused, hint = _refusal(places, limit) if limit else ("", "")
     if row is None:
         return Quota(limit.disk, limit.inodes, held=False, refused=refused, hint=hint)
+    if not limit and memo is not None and all(_uncounted(place, memo) for place in places):
+        return None
     now = [quota.usage(_there(place), row.base) for place in places]
     sizes = {(found.bytes_limit, found.inodes_limit) if found else (0, 0) for found in now}
     counted = all(quota.counts(place, row.base) for place in places if _is_tree(place))
@@ -93,6 +98,15 @@ def facts(
         return None
     disk, inodes = max(sizes)
     return Quota(limit.disk, limit.inodes, disk, inodes, held, counted, refused, hint)
+
+
+def _uncounted(place: str, memo: dict[tuple[object, ...], Any]) -> bool:
+    """Whether the file system counts for nobody. On btrfs that is asked of each directory."""
+    there = _there(place)
+    key = ("quota", os.stat(there).st_dev)
+    if key not in memo:
+        memo[key] = not quota.support(there).kind
+    return bool(memo[key])
 
 
 def facts_of_removal(paths: Paths, row: Row) -> Quota | None:
@@ -121,23 +135,34 @@ def _refusal(places: list[str], limit: Limit) -> tuple[str, str]:
     return "", ""
 
 
-def put(paths: Paths, row: Row, limit: Limit, adopt: list[str]) -> None:
-    """Let ``limit`` hold for all that is the jail's own. adopt: trees that may not count for it yet. Raise
-    ``host.quota``, ``busy.files``, OSError."""
-    for place in trees(paths, row.name, row.home):
+def put(paths: Paths, row: Row, limit: Limit, trees_to_adopt: list[str]) -> None:
+    """Let ``limit`` hold for all that is the jail's own, and for a home that is yet to come. Raise ``host.quota``,
+    ``busy.files``, OSError."""
+    for place in trees_to_adopt:
+        _adopt(place, row)
+    for place in [row.home, *trees(paths, row.name, row.home)]:
+        place = _there(place)
         try:
-            if place in adopt:
-                quota.adopt(place, row.base)
             if limit or quota.support(place).kind:
                 quota.set_limits(place, row.base, limit.disk, limit.inodes)
         except quota.Refused as error:
             raise JailkitError("host.quota", str(error), error.hint) from None
-        except BlockingIOError:
-            raise JailkitError(
-                "busy.files",
-                f"files of {row.name} are moved or held while they are counted",
-                f"jailctl stop {row.name}",
-            ) from None
+
+
+def adopt(tree: str, row: Row) -> None:
+    """Have ``tree`` count for the jail, where the file system can count. Raise ``busy.files``, OSError."""
+    if quota.support(tree, own=True).kind:
+        _adopt(tree, row)
+
+
+def _adopt(tree: str, row: Row) -> None:
+    try:
+        quota.adopt(tree, row.base)
+    except quota.Refused as error:
+        raise JailkitError("host.quota", str(error), error.hint) from None
+    except BlockingIOError:
+        text = f"files of {row.name} are moved or held while they are counted"
+        raise JailkitError("busy.files", text, f"jailctl stop {row.name}") from None
 
 
 def uncounted(paths: Paths, row: Row) -> list[str]:

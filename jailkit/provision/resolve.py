@@ -122,11 +122,12 @@ def _plain(gecos: str) -> str:
 
 def wanted(
     paths: Paths, template: Template, spec: JailSpec, ids: tuple[int, int, int], home: str, image: str,
-    look: Lookup = LIVE,
+    look: Lookup = LIVE, world: str | None = None,
 ) -> Recipe:  # fmt: skip
     """The recipe as it should be now; reads the plan, the account, its group's name (by ``look``) and resolv.conf(5).
-    spec: settled. A jail file that is empty is left out: the image's placeholder is as empty."""
-    made = recipe(paths, spec, template, ids, home, recipes.world(paths, image))
+    spec: settled. world: of the image, where it is known. A jail file that is empty is left out: the image's
+    placeholder is as empty."""
+    made = recipe(paths, spec, template, ids, home, recipes.world(paths, image) if world is None else world)
     account = look.find(spec.user)
     group = look.group_name(ids[1]) or spec.user
     text = _read_text("/etc/resolv.conf") if made.network == "host" or "dns" in made.connectors else ""
@@ -135,10 +136,11 @@ def wanted(
     return made
 
 
-def compare(paths: Paths, made: Recipe) -> str:
-    """How what is on the disk stands to what is wanted: "missing", "same" or "differ". ``disabled`` does not count."""
+def compare(paths: Paths, made: Recipe, have: Recipe | None = None) -> str:
+    """How what is on the disk (have, where it is read already) stands to what is wanted: "missing", "same" or "differ".
+    ``disabled`` does not count."""
     try:
-        have = recipes.load(paths, made.user)
+        have = have or recipes.load(paths, made.user)
     except JailkitError as error:
         return "missing" if error.code == "missing.jail" else "differ"
     # who rewrites a plan's file and changes nothing in it changes no jail: a start makes the recipe anew
@@ -168,9 +170,11 @@ def write_notice(paths: Paths, name: str, message: str | None, sync: bool = True
         files.remove(path)
 
 
-def suspended(paths: Paths, name: str) -> str | None:
-    """What the user is told of a suspended jail; None: it is not suspended; "" where recipe and hook disagree."""
-    told, reason = files.read(f"{paths.jail(name)}/{NOTICE}"), disabled(paths, name)
+def suspended(paths: Paths, name: str, have: Recipe | None = None) -> str | None:
+    """What the user is told of a suspended jail; None: it is not suspended; "" where recipe (have, where it is read
+    already) and hook disagree."""
+    told = files.read(f"{paths.jail(name)}/{NOTICE}")
+    reason = have.disabled if have is not None else disabled(paths, name)
     if told is None and not reason.startswith(SUSPENDED):
         return None
     message = reason.removeprefix(SUSPENDED)
@@ -209,8 +213,9 @@ def refresh(paths: Paths, config: Config, row: Row) -> None:
     write(paths, made.but(disabled=have.disabled))
 
 
-def disable(paths: Paths, name: str, reason: str) -> None:
-    """Set or lift ("") what keeps a cold jail from starting. A jail without a recipe cannot start anyway."""
+def disable(paths: Paths, name: str, reason: str, sync: bool = True) -> None:
+    """Set or lift ("") what keeps a cold jail from starting. A jail without a recipe cannot start anyway. sync: see
+    files.write."""
     try:
         made = recipes.load(paths, name)
     except JailkitError as error:
@@ -218,8 +223,9 @@ def disable(paths: Paths, name: str, reason: str) -> None:
             return
         raise
     if made.disabled != reason:
-        recipes.save(paths, made.but(disabled=reason))
-        disk.sync_names(paths.jail(name))
+        recipes.save(paths, made.but(disabled=reason), sync)
+        if sync:
+            disk.sync_names(paths.jail(name))
 
 
 def kept_reason(paths: Paths, name: str, spec: JailSpec) -> str:
@@ -228,6 +234,14 @@ def kept_reason(paths: Paths, name: str, spec: JailSpec) -> str:
         return recipes.load(paths, name).disabled
     except JailkitError:
         return suspension(spec)
+
+
+def written(paths: Paths, name: str) -> Recipe | None:
+    """The recipe as it is on the disk; None where it is missing or damaged."""
+    try:
+        return recipes.load(paths, name)
+    except JailkitError:
+        return None
 
 
 def disabled(paths: Paths, name: str) -> str:

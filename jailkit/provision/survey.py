@@ -97,8 +97,8 @@ class Survey:
                 f"take it out of that one: jailctl set {spec.user} manifest=, then apply again",
             )  # fmt: skip
         template, image = self._template(spec)
-        look, able = self._view.look, self._view.able
-        facts = inspect.for_add(self._paths, self._config, row, spec, template, image, password, look, able)
+        look, able, memo = self._view.look, self._view.able, self._view.memo
+        facts = inspect.for_add(self._paths, self._config, row, spec, template, image, password, look, able, memo)
         made = plan.plan_change(spec, template.spec, self._config, facts, password, force=True)
         if row is None:
             return Finding(spec.user, "add", tuple(_all(spec, password)), made)

@@ -155,16 +155,22 @@ def _stale(paths: Paths, db: UsageDb, rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def usage(paths: Paths, db: UsageDb, row: Row, since: Span = "month", history: Span | None = None) -> Usage:
-    """What one jail uses now and has used since an hour, a day or 30 days ago."""
+def usage(
+    paths: Paths, db: UsageDb, rows: Sequence[Row], since: Span = "month", history: Span | None = None
+) -> list[Usage]:
+    """What jails use now and have used since an hour, a day or 30 days ago."""
     span, back = _BACK[since]
-    start = start_of(span, time.time() - back)
-    samples = db.samples(row.base, span, start)
-    return Usage(
-        row.name, disk_of(paths, row, db.measured().get(row.base)), sum(each.cpu for each in samples) / 1e6,
-        max((each.memory for each in samples), default=0), sum(each.sessions for each in samples), start,
-        db.samples(row.base, history) if history else None,
-    )  # fmt: skip
+    start, measured = start_of(span, time.time() - back), db.measured()
+    found = []
+    for row in rows:
+        samples = db.samples(row.base, span, start)
+        used = Usage(
+            row.name, disk_of(paths, row, measured.get(row.base)), sum(each.cpu for each in samples) / 1e6,
+            max((each.memory for each in samples), default=0), sum(each.sessions for each in samples), start,
+            db.samples(row.base, history) if history else None,
+        )  # fmt: skip
+        found.append(used)
+    return found
 
 
 def sample(paths: Paths, db: UsageDb, rows: Sequence[Row], progress: Progress) -> int:

@@ -4,6 +4,7 @@ for all jails of a chunk."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..image.template import Template
 from ..paths import Paths
@@ -15,11 +16,12 @@ from .state import Row
 @dataclass
 class View:
     """What was read once, right after the locks of the jails in ``rows`` were taken. rows: None for those that there
-    are not. able: the limits that this host holds."""
+    are not. able: the limits that this host holds. memo: see inspect.Memo."""
 
     rows: dict[str, Row]
     look: Lookup = field(default_factory=Snapshot)
     able: set[str] = field(default_factory=limits.able)
+    memo: dict[tuple[object, ...], Any] = field(default_factory=dict)
     _templates: dict[str, tuple[Template, str | None]] = field(default_factory=dict)
 
     def template(self, paths: Paths, reference: str) -> tuple[Template, str | None]:

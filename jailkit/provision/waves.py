@@ -104,11 +104,12 @@ class Waves:
     boundary: Boundary = lambda number, label: None
     _finished: list[tuple[int, int]] = field(default_factory=list)
     _wave: int = 0
+    _works: Sequence[Work] = ()
 
     def run(self, works: Sequence[Work]) -> None:
         """Carry out all; those that failed have an ``error``. Raises only what is no Exception, such as
         KeyboardInterrupt: then all plans are left open."""
-        live = list(works)
+        live, self._works = list(works), works
         try:
             while live:
                 kind = _turn(live)
@@ -130,7 +131,7 @@ class Waves:
             work.world.keep = _keeper(self.state, work)
             work.world.point = self._point
         with told(), self.state.together():
-            self._settle(live)
+            self._settle(self._works)  # also those that have just come to their end
             self.state.mark(self._finished, [(work.plan, work.at, work.world.note) for work in wave])
         self._finished = []
         self._point("doing")

@@ -290,9 +290,10 @@ def _toml(text: str, file: str) -> Any:
     try:
         return _without_times(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        found = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", str(error))
         what = str(error)[: found.start()] if found else str(error)
-        raise refusal(file, [((), int(found[1]) if found else None, f"is not TOML: {what}")]) from None
+        line = int(found[1]) if found and found[1] else text.rstrip().count("\n") + 1
+        raise refusal(file, [((), line, f"is not TOML: {what}")]) from None
     except RecursionError:
         raise refusal(file, [((), None, f"is more than {DEPTH} levels deep")]) from None
 

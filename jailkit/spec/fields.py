@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from .. import names
 from ..errors import JailkitError
@@ -87,6 +87,12 @@ def _linger(value: object) -> object:
     raise ValueError(f"must be a number of seconds from 0 to {_YEAR}, or 'forever'")
 
 
+def _line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one printable line")
+    return text
+
+
 def _services(items: list[str]) -> list[str]:
     if not items:
         raise ValueError("must name at least one service, or nobody could log in")
@@ -119,6 +125,8 @@ Home = Annotated[str, AfterValidator(_home)]
 SearchPath = Annotated[str, AfterValidator(_search_path)]
 Size = Annotated[str, AfterValidator(_size), _shown("^[1-9][0-9]{0,6}[KMG]$")]
 Services = Annotated[list[str], AfterValidator(_services)]
+Line = Annotated[str, Field(max_length=200), AfterValidator(_line)]
+"""A description, for people."""
 Network = Literal["none", "host"]
 Level = Literal["namespaces", "chroot"]
 RootMode = Literal["readonly", "overlay", "ephemeral"]

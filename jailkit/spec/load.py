@@ -63,11 +63,37 @@ def jail_spec(paths: Paths, name: str) -> tuple[JailSpec, bool]:
     try:
         text = _text(read_trusted(path), path, "invalid.spec")
     except FileNotFoundError:
-        raise JailkitError("missing.spec", f"there is no {path}", f"jailctl add-user {name}") from None
+        raise _missing(path, name) from None
     spec = parse(JailSpec, text, path, "invalid.spec")
-    if spec.user != name:
-        raise InvalidFile("invalid.spec", path, [("user", f"is {spec.user!r}, but the file is that of {name!r}")])
-    return spec, text.partition("\n")[0].strip() == MARK
+    _require_user(spec.user, name, path)
+    return spec, _marked(text)
+
+
+def jail_data(paths: Paths, name: str, known: dict[str, Any] | None) -> tuple[dict[str, Any], bool]:
+    """:func:`jail_spec` as JailSpec.data(). known: of a spec that was valid; one that says the same is valid, too."""
+    path = paths.spec(user_name(name))
+    try:
+        text = _text(read_trusted(path), path, "invalid.spec")
+    except FileNotFoundError:
+        raise _missing(path, name) from None
+    found = table(text.encode(), path, "invalid.spec")
+    if found != known:
+        found = validate(JailSpec, found, path, "invalid.spec").data()
+    _require_user(str(found["user"]), name, path)
+    return found, _marked(text)
+
+
+def _missing(path: str, name: str) -> JailkitError:
+    return JailkitError("missing.spec", f"there is no {path}", f"jailctl add-user {name}")
+
+
+def _require_user(user: str, name: str, path: str) -> None:
+    if user != name:
+        raise InvalidFile("invalid.spec", path, [("user", f"is {user!r}, but the file is that of {name!r}")])
+
+
+def _marked(text: str) -> bool:
+    return text.partition("\n")[0].strip() == MARK
 
 
 class Drafted(Paths):

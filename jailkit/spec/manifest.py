@@ -28,7 +28,7 @@ from pydantic_core import ErrorDetails
 from ..errors import InvalidFile, JailkitError, together
 from . import document, load
 from .document import Document, Error
-from .fields import ImageReference, Linger, ManifestName, Model, Network, PlanName, Program, UserName
+from .fields import ImageReference, Line, Linger, ManifestName, Model, Network, PlanName, Program, UserName
 from .jail import Instant, JailSpec
 from .limits import Limits
 from .plan import PlanSpec
@@ -81,7 +81,7 @@ class Manifest(Model):
     """All of one name. Made by :func:`read` or by hand: ``Manifest(name="m", jails={"alice": {"plan": "small"}})``."""
 
     name: ManifestName = Field(description="the name; --prune removes what only an earlier state of it had")
-    description: str = Field(default="", max_length=200, description="one line for people")
+    description: Line = Field(default="", description="one line for people")
     defaults: Defaults = Field(default_factory=Defaults, description="what jails have that do not say it themselves")
     plans: dict[PlanName, PlanSpec] = Field(default_factory=dict, description="plans by name")
     jails: dict[UserName, Jail] = Field(default_factory=dict, description="jails by name")

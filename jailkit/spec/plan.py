@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from .fields import ImageReference, Linger, ManifestName, Model, Network, PlanName, Program
+from .fields import ImageReference, Line, Linger, ManifestName, Model, Network, PlanName, Program
 from .limits import Limits
 
 
@@ -13,7 +13,7 @@ class PlanSpec(Model):
     """None: the template's, or what a jail says itself, which always wins."""
 
     name: PlanName = Field(description="the name, as that of its file")
-    description: str = Field(default="", max_length=200, description="one line for people")
+    description: Line = Field(default="", description="one line for people")
     template: ImageReference | None = Field(default=None, description="template of jails that name none themselves")
     shell: Program | None = Field(default=None, description="login shell inside the jail")
     network: Network | None = Field(default=None, description='"none" or "host"')

@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from jailkit.jail import runtime
+from jailkit.jail import meter, runtime
 from jailkit.jail.record import read_session
 from jailkit.kernel import proc
 
@@ -35,6 +35,25 @@ def test_warm(caller: Caller) -> None:
         assert caller.pid in map(int, Path(procs).read_text().split())
     assert caller.lab.lines() == []
     assert [path.name for path in caller.lab.sessions.iterdir()] == [str(caller.pid)]
+
+
+def test_logins_are_counted_and_nothing_else_depends_on_it(caller: Caller) -> None:
+    """There is no Python here that could have done it."""
+    path = Path(caller.lab.paths.meter(UID))
+    path.unlink(missing_ok=True)
+    for number in (1, 2):
+        assert caller.run(OPEN) == 0
+        found = meter.read(caller.lab.paths, UID)
+        assert found is not None and found.logins == number
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_bytes(b"damaged")
+    assert meter.read(caller.lab.paths, UID) is None
+    assert caller.run(OPEN) == 0
+    assert meter.read(caller.lab.paths, UID).logins == 1  # type: ignore[union-attr]
+    path.unlink()
+    path.mkdir()
+    assert caller.run(OPEN) == 0
+    path.rmdir()
 
 
 def test_the_door_takes_its_verdict(caller: Caller) -> None:

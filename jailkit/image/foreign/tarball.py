@@ -1,8 +1,9 @@
 """Reading a tar file: what is done in the confined process (unpack.py), which trusts nothing and is not trusted.
 
-Descriptor 0 is the archive: plain, gzip, bzip2, xz or zstd, several streams one after the other too. Descriptor 1 takes what
-is in it: for each name four bytes (big-endian) with the length of a header, the header (JSON, ASCII), and the bytes of
-a file, exactly as many as its header says; four zero bytes at the end. What is wrong is said by the exit status alone.
+Descriptor 0 is the archive: plain, gzip, bzip2, xz or zstd, several streams one after the other too. Descriptor 1 takes
+what is in it: for each name four bytes (big-endian) with the length of a header, the header (JSON, ASCII), and the
+bytes of a file, exactly as many as its header says; four zero bytes at the end. What is wrong is said by the exit
+status alone.
 
 Python's tarfile reads the headers. It is lenient where an unpacker must not be: it takes a broken header, or an end
 without an end mark, for the end of the archive. Here these are errors, and so is whatever follows the end."""
@@ -290,6 +291,8 @@ class Reader:
             return
         end = 0
         for offset, size in cast("list[tuple[int, int]]", info.sparse):  # typeshed has bytes
+            if size == 0:  # tarfile takes the unused places in an old GNU header for parts
+                continue
             if size < 0 or offset < end or offset + size > info.size:
                 raise Refused("damaged")
             end = offset + size
@@ -341,6 +344,8 @@ def warm_up() -> None:
             info = tarfile.TarInfo("n\u00e4me" + "x" * 300)
             info.mtime = 1.5 if format_ == tarfile.PAX_FORMAT else 1
             made.addfile(info)
-        for pack in (bytes, lambda data: zlib.compress(data, wbits=31), bz2.compress, lzma.compress, zstandard.compress):
+        gzip = zlib.compress(plain.getvalue(), wbits=31)
+        read(io.BytesIO(gzip), io.BytesIO(), Limits())
+        for pack in (bytes, bz2.compress, lzma.compress, zstandard.compress):
             read(io.BytesIO(pack(plain.getvalue())), io.BytesIO(), Limits())
         plain = io.BytesIO()

@@ -54,16 +54,16 @@ def support(path: str, own: bool = False) -> Support:
 
 def directory(path: str, number: int) -> None:
     """Make the directory ``path``, 0700 and the caller's, so that it counts for ``number`` where the file system can
-    count; else a plain one. Raise OSError."""
+    count; else a plain one. 0: it counts for nobody, but :func:`adopt` can have it. Raise OSError."""
     above = os.path.dirname(path)
-    kind = support(above).kind if number else ""
+    kind = support(above).kind
     if kind == "qgroup":
         with _opened(above) as fd:
             qgroup.make(fd, os.path.basename(path), number)
         os.chmod(path, 0o700)
         return
     os.mkdir(path, 0o700)
-    if kind == "project":
+    if kind == "project" and number:
         with _opened(path) as fd:
             project.tag(fd, number)
 
@@ -101,7 +101,7 @@ def counts(path: str, number: int) -> bool:
     with _opened(path) as fd:
         if kind == "project":
             return project.project_of(fd) == number
-        return kind == "qgroup" and qgroup.usage(fd, number) is not None
+        return kind == "qgroup" and qgroup.counts(fd, number)
 
 
 def usage(path: str, number: int) -> Usage | None:

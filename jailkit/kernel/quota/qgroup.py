@@ -15,6 +15,7 @@ import struct
 import uuid
 from collections.abc import Callable, Iterator
 
+from ..walk import again, walk
 from .base import Support, Usage
 
 # linux/btrfs.h
@@ -23,6 +24,7 @@ _INO_LOOKUP = 0xD0009412
 _SUBVOL_CREATE_V2 = 0x50009418
 _QGROUP_ASSIGN, _QGROUP_CREATE, _QGROUP_LIMIT = 0x40189429, 0x4010942A, 0x8030942B
 _RESCAN, _RESCAN_WAIT = 0x4040942C, 0x942E
+_TREE_SEARCH, _QUOTA_TREE, _RELATION = 0xD0009411, 8, 246
 _INHERIT = 1 << 2  # BTRFS_SUBVOL_QGROUP_INHERIT
 _MAX_RFER = 1
 _NONE = 2**64 - 1
@@ -75,14 +77,17 @@ def _create(fd: int, number: int) -> None:
 
 
 def make(above: int, name: str, number: int) -> None:
-    """Make the subvolume ``name`` in the directory ``above``, from its first byte in the group of ``number``."""
-    _create(above, number)
+    """Make the subvolume ``name`` in the directory ``above``, from its first byte in the group of ``number``; 0: in
+    none."""
+    groups = [_LEVEL | number] if number else []
+    if number:
+        _create(above, number)
     # struct btrfs_qgroup_inherit: flags, num_qgroups, two copies, a limit of five, qgroups
-    inherit = ctypes.create_string_buffer(struct.pack("=4Q5QQ", 0, 1, 0, 0, 0, 0, 0, 0, 0, _LEVEL | number), 80)
-    text = os.fsencode(name)
+    inherit = struct.pack(f"=4Q5Q{len(groups)}Q", 0, len(groups), 0, 0, 0, 0, 0, 0, 0, *groups)
+    buffer = ctypes.create_string_buffer(inherit, len(inherit))
     # struct btrfs_ioctl_vol_args_v2: fd, transid, flags, size and address of that, 16 unused, name
-    head = struct.pack("=qQQQQ16x", 0, 0, _INHERIT, 80, ctypes.addressof(inherit))
-    fcntl.ioctl(above, _SUBVOL_CREATE_V2, bytearray((head + text).ljust(4096, b"\0")))
+    head = struct.pack("=qQQQQ16x", 0, 0, _INHERIT, len(inherit), ctypes.addressof(buffer))
+    fcntl.ioctl(above, _SUBVOL_CREATE_V2, bytearray((head + os.fsencode(name)).ljust(4096, b"\0")))
 
 
 def _subvolume(fd: int) -> int:
@@ -96,16 +101,34 @@ def _assign(manager: int, subvolume: int, number: int, on: bool) -> int:
 
 
 def adopt(fd: int, number: int) -> None:
-    """Put the subvolume behind ``fd`` into the group."""
+    """Put the subvolume behind ``fd`` into the group, and those that were made within it before anybody refused."""
+    inexact = False
+
+    def directory(below: int, status: os.stat_result) -> None:
+        nonlocal inexact
+        if status.st_ino == _ROOT:
+            with contextlib.suppress(FileExistsError):
+                inexact |= _assign(manager, _subvolume(below), number, True) > 0
+
     with _outside(fd) as manager:
         _create(manager, number)
-        try:
-            inexact = _assign(manager, _subvolume(fd), number, True) > 0
-        except FileExistsError:
-            return
+        again(lambda: walk(fd, directory, lambda *_: None))
         if inexact:  # what it shares with others has to be counted anew
             fcntl.ioctl(manager, _RESCAN, bytes(64))
             fcntl.ioctl(manager, _RESCAN_WAIT)
+
+
+def counts(fd: int, number: int) -> bool:
+    """Whether the directory ``fd`` is a subvolume in the group of ``number``: a relation in the quota tree."""
+    if os.fstat(fd).st_ino != _ROOT:
+        return False
+    own = _subvolume(fd)
+    # struct btrfs_ioctl_search_key: tree, ranges of object, offset and transaction, of type; how many
+    group, kind = _LEVEL | number, _RELATION
+    key = struct.pack("=7Q4I4Q", _QUOTA_TREE, own, own, group, group, 0, _NONE, kind, kind, 1, 0, 0, 0, 0, 0)
+    buffer = bytearray(key.ljust(4096, b"\0"))
+    fcntl.ioctl(fd, _TREE_SEARCH, buffer)
+    return int(struct.unpack_from("=I", buffer, 64)[0]) > 0
 
 
 def set_limits(fd: int, number: int, size: int, inodes: int) -> None:

@@ -21,16 +21,17 @@
 
 #define NEVER INT64_MAX
 #define STEP 8      /* seconds: see above */
+#define READ 500    /* ms between the sentence and SIGTERM: sshd forgets what it has not sent */
 #define GRACE 2000  /* ms between SIGTERM and SIGKILL */
 #define KNOWN 64    /* sessions of which more is known than their records say */
 #define TERMINALS 16
 
-/* idle_at: when it may be idle, by now(); before that nobody has to look for its terminals. */
+/* idle_at: when it may be idle, by now(); before that nobody has to look for its terminals. stage: of its end. */
 struct known {
 	int32_t pid;
 	uint64_t start;
 	int64_t idle_at;
-	bool told;
+	enum { GOES_ON, TOLD, ASKED } stage;
 };
 
 static struct known known[KNOWN];
@@ -136,7 +137,7 @@ static int terminal_open(uint32_t tty, int flags)
 	return -1;
 }
 
-static void tell(const struct record *record, pid_t session, const char *text)
+static size_t tell(const struct record *record, pid_t session, const char *text)
 {
 	uint32_t found[TERMINALS];
 	size_t count = terminals(record, session, found);
@@ -148,6 +149,7 @@ static void tell(const struct record *record, pid_t session, const char *text)
 			(void)!write(fd, text, strlen(text));
 		close(fd);
 	}
+	return count;
 }
 
 /* ms until the session is idle, NEVER if it has no terminal. Looks for that only when it may be. */
@@ -182,23 +184,26 @@ static int64_t until_idle(const struct record *record, const struct session *ses
 	return left;
 }
 
-static void end_session(const struct record *record, const struct session *session, struct known *of, const char *why)
+/* The sentence, SIGTERM, SIGKILL: one of them, and ms until the next. */
+static int64_t end_session(const struct record *record, const struct session *session, struct known *of, const char *why)
 {
 	char text[160];
-	int pidfd = (int)syscall(SYS_pidfd_open, session->pid, 0);
 	struct process process;
 
-	if (pidfd >= 0 && process_look(session->pid, &process) && process.start == session->start) {
-		if (!of->told) {
-			(void)snprintf(voice.who, sizeof voice.who, "user=%s pid=%d", record->user, (int)session->pid);
-			log_line("limit.session-ended", "%s", why);
-			(void)snprintf(text, sizeof text, "\r\n%s This session ends now.\r\n", why);
-			tell(record, session->pid, text);
-		}
-		(void)syscall(SYS_pidfd_send_signal, pidfd, of->told ? SIGKILL : SIGTERM, NULL, 0);
-		of->told = true;
+	if (of->stage == GOES_ON) {
+		(void)snprintf(voice.who, sizeof voice.who, "user=%s pid=%d", record->user, (int)session->pid);
+		log_line("limit.session-ended", "%s", why);
+		(void)snprintf(text, sizeof text, "\r\n%s This session ends now.\r\n", why);
+		of->stage = TOLD;
+		if (tell(record, session->pid, text) > 0)
+			return READ;
 	}
+	int pidfd = (int)syscall(SYS_pidfd_open, session->pid, 0);
+	if (pidfd >= 0 && process_look(session->pid, &process) && process.start == session->start)
+		(void)syscall(SYS_pidfd_send_signal, pidfd, of->stage == ASKED ? SIGKILL : SIGTERM, NULL, 0);
 	close(pidfd);
+	of->stage = ASKED;
+	return GRACE;
 }
 
 /* ms that are left to a session, and in `why` what ends it then. */
@@ -242,10 +247,10 @@ int64_t end_overdue(int sessions, const struct record *record)
 			continue;
 		struct known *of = known_of(&session);
 		int64_t left = left_of(record, &session, of, &why);
-		if (left <= 0) {
-			end_session(record, &session, of, why);
-			left = GRACE;
-		}
+		if (left <= 0 || of->stage == ASKED)
+			left = end_session(record, &session, of, why);
+		else
+			of->stage = GOES_ON; /* something was typed, or the limit is another one now */
 		next = left < next ? left : next;
 	}
 	(void)closedir(list);
@@ -261,7 +266,7 @@ void tell_sessions(int sessions, const struct record *record, const char *text)
 
 	while (list != NULL && (entry = readdir(list)) != NULL)
 		if (entry->d_name[0] != '.' && session_load(sessions, entry->d_name, &session))
-			tell(record, session.pid, text);
+			(void)tell(record, session.pid, text);
 	if (list != NULL)
 		(void)closedir(list);
 }

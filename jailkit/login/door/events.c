@@ -13,11 +13,12 @@
 
 #define PAUSE 10000 /* ms */
 #define SETTLE 200  /* v1 tells of a shortage of memory before it ends a process */
+#define TICK 3000   /* v1's pids.events tells nobody: to be read so often */
 
-/* One counter. note: v1's eventfd for memory.oom_control, else -1. */
+/* One counter. note: v1's eventfd for memory.oom_control, else -1. silent: it never says that it has changed. */
 struct event {
 	int fd, note;
-	bool memory;
+	bool memory, silent;
 	unsigned long long count;
 };
 
@@ -88,6 +89,7 @@ void events_open(const struct record *record)
 			continue;
 		events[i].memory = strncmp(last + 1, "memory.", 7) == 0;
 		events[i].note = v1_note(path, fd);
+		events[i].silent = strncmp(path, "/sys/fs/cgroup/pids/", 20) == 0;
 		events[i].count = count_of(fd, key_of(&events[i]));
 	}
 	quiet_until = 0;
@@ -129,16 +131,28 @@ void events_look(int sessions, const struct record *record)
 	}
 }
 
+bool events_hit(void)
+{
+	bool hit = false;
+
+	for (size_t i = 0; i < EVENTS; i++)
+		hit |= events[i].silent && count_of(events[i].fd, key_of(&events[i])) > events[i].count;
+	return hit && now() >= quiet_until;
+}
+
 int events_poll(struct pollfd on[EVENTS])
 {
 	int64_t quiet = quiet_until - now();
+	bool silent = false;
 
 	for (size_t i = 0; i < EVENTS; i++) {
 		bool note = events[i].note >= 0;
+
+		silent |= events[i].silent;
 
 		on[i] = (struct pollfd){ .fd = note ? events[i].note : events[i].fd, .events = note ? POLLIN : POLLPRI };
 		if (quiet > 0)
 			on[i].fd = -1;
 	}
-	return quiet > 0 ? (int)quiet : -1;
+	return quiet > 0 ? (int)quiet : silent ? TICK : -1;
 }

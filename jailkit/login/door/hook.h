@@ -37,6 +37,7 @@ void tell_sessions(int sessions, const struct record *record, const char *text);
 #define EVENTS 2
 void events_open(const struct record *record); /* what counts how often a limit was hit */
 void events_look(int sessions, const struct record *record); /* says what was */
+bool events_hit(void); /* without a lock: whether a look is worth it */
 int events_poll(struct pollfd on[EVENTS]); /* ms until they are to be looked at again, or -1: `on` says when */
 
 #endif

@@ -242,6 +242,21 @@ static void only_poke(sigset_t *set)
 	(void)sigaddset(set, POKE);
 }
 
+static void wait_until(int pokes, int session, int64_t until)
+{
+	int64_t left;
+
+	while ((left = until - now()) > 0) {
+		struct pollfd on[2 + EVENTS] = { { .fd = pokes, .events = POLLIN }, { .fd = session, .events = POLLIN } };
+		int n = poll(on, 2 + EVENTS, (int)sooner(left, events_poll(on + 2)));
+
+		if (n < 0 && errno != EINTR)
+			kernel("poll");
+		if (n > 0 || events_hit())
+			return;
+	}
+}
+
 /* The watcher: waits for the end of a session (of its process, as one that is killed closes nothing; or for the poke of
  * the hook that closes it, as one that closes may live on) until there is none, then for `linger` seconds without a new
  * one. By signal, as root has 128 inotify instances (fs.inotify.max_user_instances) and the host 10,000 jails. */
@@ -257,11 +272,7 @@ static _Noreturn void attend(int dir, uid_t uid, int own)
 	if (pokes < 0)
 		kernel("signalfd");
 	while ((left = look(dir, uid, own, &since, &session)) != ENDED) {
-		struct pollfd on[2 + EVENTS] = { { .fd = pokes, .events = POLLIN }, { .fd = session, .events = POLLIN } };
-
-		left = sooner(left, events_poll(on + 2));
-		if (poll(on, 2 + EVENTS, left < 0 || left > LONGEST ? LONGEST : (int)left) < 0 && errno != EINTR)
-			kernel("poll");
+		wait_until(pokes, session, now() + (left < 0 || left > LONGEST ? LONGEST : left));
 		if (session >= 0)
 			close(session);
 		session = -1;

@@ -88,7 +88,8 @@ def whole(paths: Paths, fd: int, shape: Shape, limits: Limits, seen: Seen | None
     made.layer, made.names, made.files, made.bytes = judge.layer, judge.names, judge.files, judge.bytes
     made.notes = judge.notes
     if made.manifest is not None and not made.complete:
-        raise JailkitError("invalid.archive", "it is cut off: what it should say at its end is missing", "copy it again")
+        cut = "it is cut off: what it should say at its end is missing"
+        raise JailkitError("invalid.archive", cut, "copy it again")
     return made
 
 
@@ -106,7 +107,8 @@ def _text(made: Checked, found: Entry, text: bytes, first: bool, shape: Shape) -
             sums = json.loads(text)
             digest, left = sums["sha256"], [str(line) for line in sums["left_out"]]
         except (ValueError, TypeError, KeyError):
-            raise JailkitError("invalid.archive", "what it says at its end is not to be read", "copy it again") from None
+            text_ = "what it says at its end is not to be read"
+            raise JailkitError("invalid.archive", text_, "copy it again") from None
         if digest != found.digest:
             raise JailkitError(
                 "invalid.archive", f"it has another digest than it says: {found.digest[:12]}, not {str(digest)[:12]}",

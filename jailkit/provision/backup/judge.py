@@ -1,8 +1,8 @@
 """What may be in a backup. Everything is judged before anything of it is written, and once more as it is written.
 
-A name that would leave its part, a file below a link, a hard link to what the archive does not hold before it, a device,
-a set-id file: the whole archive is refused (CVE-2007-4559, CVE-2025-4517). What a link says is hers: it is resolved in
-her jail. Limits are the room that there is."""
+A name that would leave its part, a file below a link, a hard link to what the archive does not hold before it, a
+device, a set-id file: the whole archive is refused (CVE-2007-4559, CVE-2025-4517). What a link says is hers: it is
+resolved in her jail. Limits are the room that there is."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Shape:
 
 
 class Judge:
-    """Takes the entries of an archive in their order. names, files, bytes: counted. dropped: how many things it had that
-    no backup holds; ``notes`` says the first of them."""
+    """Takes the entries of an archive in their order. names, files, bytes: counted. dropped: how many things it had
+    that no backup holds; ``notes`` says the first of them."""
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
@@ -52,10 +52,11 @@ class Judge:
         self._parent(made)
         self._kind(made)
         if made.kind == "directory" and self._found.get(name) == "directory":
+            self._clean(made)
             return made
         if name in self._found:
             raise unsafe(f"{shown(name)} is there twice, as a {self._found[name]} and as a {made.kind}")
-        if made.kind in ("fifo",):
+        if made.kind == "fifo":
             self._drop(f"the FIFO {shown(name)}")
             self._found[name] = "FIFO"
             return None
@@ -108,15 +109,14 @@ class Judge:
         if self._shape.plain:
             self._imply(parent)
         elif not parent and made.name not in (HOME, LAYER):
-            raise JailkitError(
-                "invalid.archive", f"it holds {shown(made.name)}: it is no backup of a jail", "a tar of a home: --home-only"
-            )
+            text = f"it holds {shown(made.name)}: it is no backup of a jail"
+            raise JailkitError("invalid.archive", text, "a tar of a home: --home-only")
         if parent and self._found.get(parent) != "directory":
             kind = self._found.get(parent, "nothing that the archive holds before it")
             raise unsafe(f"{shown(made.name)} lies below {shown(parent)}, which is a {kind}")
-        if not parent or (self._shape.plain and made.name == self._shape.below):
-            if made.kind != "directory":
-                raise unsafe(f"{shown(made.name)} is a {made.kind}, not a directory")
+        top = not parent or (self._shape.plain and made.name == self._shape.below)
+        if top and made.kind != "directory":
+            raise unsafe(f"{shown(made.name)} is a {made.kind}, not a directory")
 
     def _imply(self, parent: str) -> None:
         """The directories above, which other programs may leave out."""

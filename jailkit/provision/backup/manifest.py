@@ -44,13 +44,16 @@ class Manifest(Model):
 
 def of(paths: Paths, row: Row, taken: str, layer: bool, password: bool) -> bytes:
     """The manifest of a backup that is made now."""
+    template, image = row.spec.get("template"), ""  # the first is None where the plan or the host says it
     try:
-        image = recipes.image(paths, recipes.load(paths, row.name))
+        recipe = recipes.load(paths, row.name)
+        template = template or recipe.template
+        image = recipes.image(paths, recipe)
     except JailkitError:  # a backup is made all the same
-        image = ""
+        template = template or "shell"
     values: dict[str, Any] = {
         "format": FORMAT, "name": row.name, "uid": row.uid, "gid": row.gid, "level": row.level, "home": row.home,
-        "template": row.spec.get("template", "shell"), "image": image, "taken": taken, "created": stamp(),
+        "template": template, "image": image, "taken": taken, "created": stamp(),
         "host": os.uname().nodename, "version": version("jailkit"),
         "parts": ["home", "layer"] if layer else ["home"], "password": password, "spec": row.spec,
     }  # fmt: skip
@@ -70,8 +73,9 @@ def parse(data: bytes) -> Manifest:
     except (ValueError, RecursionError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         where = f" at '{'.'.join(map(str, first['loc']))}': {first['msg']}" if first else ""
-        raise JailkitError("invalid.archive", f"its manifest is not one{where}", "jailctl backup --verify FILE") from None
-    if made.spec.user != made.name or made.spec.template != made.template:
+        hint = "jailctl backup --verify FILE"
+        raise JailkitError("invalid.archive", f"its manifest is not one{where}", hint) from None
+    if made.spec.user != made.name or made.spec.template not in (None, made.template):
         raise JailkitError("invalid.archive", "its manifest contradicts itself", "ask who made it")
     return made
 

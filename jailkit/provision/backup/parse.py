@@ -92,15 +92,16 @@ def _made(info: tarfile.TarInfo) -> Entry:
         raise Refused("kind")
     size = info.size if kind == "file" else 0
     parts = cast("list[tuple[int, int]] | None", info.sparse) if kind == "file" else None
+    # tarfile takes the unused places in an old GNU header for parts
+    segments = None if parts is None else [part for part in parts if part[1]]
     end = 0
-    for offset, length in parts or ():
+    for offset, length in segments or ():
         if length < 0 or offset < end or offset + length > size:
             raise Refused("damaged")
         end = offset + length
     if size < 0 or min(info.uid, info.gid) < 0:
         raise Refused("damaged")
     target = info.linkname if kind in ("link", "hard link") else ""
-    segments = None if parts is None else [part for part in parts if part[1]]
     return Entry(kind, info.name, info.mode & 0o7777, int(info.uid), int(info.gid), _mtime(info), size, target,
                  _attributes(info), segments)  # fmt: skip
 
@@ -129,7 +130,8 @@ def _attributes(info: tarfile.TarInfo) -> dict[str, bytes]:
 def main(limits: Limits, data: bool) -> int:
     """The confined process."""
     output = io.BufferedWriter(io.FileIO(1, "wb", closefd=False), 1 << 20)
-    status = tarball.guarded(lambda: Reader(_Hashed(io.FileIO(0, "rb", closefd=False), limits), output, limits, data).run())
+    source = io.FileIO(0, "rb", closefd=False)
+    status = tarball.guarded(lambda: Reader(_Hashed(source, limits), output, limits, data).run())
     if status:
         os._exit(status)  # what is in the buffer is of no use
     return 0
@@ -141,7 +143,7 @@ def warm_up() -> None:
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as made:
         info = tarfile.TarInfo("n\udce4me" + "x" * 300)
-        info.pax_headers["SCHILY.xattr.user.a"] = "\udcff"
+        info.pax_headers = {"SCHILY.xattr.user.a": "\udcff"}
         made.addfile(info)
     plain.seek(0)
     limits = Limits()

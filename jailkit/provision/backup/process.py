@@ -113,8 +113,8 @@ def _nobody() -> Terms:
 
 
 def _tenant(ends: _Ends, row: Row, parts: Parts, writes: bool) -> Terms:
-    """Root as a fresh tmpfs with ``/home`` and, where there is one, ``/layer``: detached copies of these mounts, without
-    what is mounted below them."""
+    """Root as a fresh tmpfs with ``/home`` and, where there is one, ``/layer``: detached copies of these mounts,
+    without what is mounted below them."""
     attributes = _SHUT | (0 if writes else mount.RDONLY)
     shown = [("home", parts.home)] + ([("layer", parts.layer)] if parts.layer is not None else [])
     trees = [(name, mount.clone(fd, attributes)) for name, fd in shown]
@@ -235,7 +235,8 @@ def _answer(data: bytes, process: Confined, what: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(data)
     except ValueError:
-        raise JailkitError("io.archive", f"{what}: the process ended with status {process.wait()}", "try again") from None
+        text = f"{what}: the process ended with status {process.wait()}"
+        raise JailkitError("io.archive", text, "try again") from None
     if "errno" in found:
         text = os.strerror(int(found["errno"])) + (f": {found['text']}" if found.get("text") else "")
         if found["errno"] in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
@@ -288,7 +289,8 @@ def _warm_up() -> None:
     null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
     try:
         tar = tarout.Tar(null, (1, 1), "user")
-        odd = entry.Entry("file", "a/n\u00e4me\udcff" + "x" * 300, mtime=-1, size=9, segments=[], attributes={"user.x": b"\xff"})
+        name, extra = "a/n\u00e4me\udcff" + "x" * 300, {"user.x": b"\xff"}
+        odd = entry.Entry("file", name, mtime=-1, size=9, segments=[], attributes=extra)
         tar.add(entry.unpack(odd.pack()), None)
         tar.text("a", b"")
         tar.end()

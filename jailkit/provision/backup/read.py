@@ -158,8 +158,8 @@ class Walk:
 
 
 def _special(mode: int) -> str:
-    kinds = ((stat.S_ISSOCK, "a socket"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
-    return next((what for test, what in kinds if test(mode)), "neither file, directory nor link")
+    kinds = {stat.S_IFSOCK: "a socket", stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    return kinds.get(stat.S_IFMT(mode), "neither file, directory nor link")
 
 
 def segments(fd: int, status: os.stat_result) -> list[tuple[int, int]] | None:

@@ -1,5 +1,5 @@
-"""What a backup reads: a jail that is held still; or, where the file system shares blocks between files (btrfs, xfs: the
-ioctl FICLONE), a copy that was made while it was held still for a moment."""
+"""What a backup reads: a jail that is held still; or, where the file system shares blocks between files (btrfs, xfs:
+ioctl_ficlone(2)), a copy that was made while it was held still for a moment."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import replace
 from ...errors import JailkitError
 from ...jail import chroot, freeze, stage
 from ...jail import recipe as recipes
+from ...kernel import quota
 from ...kernel.beneath import remove_tree
 from ...paths import Paths
 from .. import homes
@@ -97,7 +98,7 @@ def place(path: str, row: Row) -> Iterator[int]:
     descriptor."""
     os.mkdir(path, 0o700)
     inner = f"{path}/home"
-    os.mkdir(inner, 0o700)
+    quota.directory(inner, 0)  # it counts when it takes its place: beside the home that is there, both might not fit
     if row.level == "chroot":
         inner = f"{inner}/{chroot.FILES}"
         os.mkdir(inner, 0o700)

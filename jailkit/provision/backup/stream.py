@@ -1,5 +1,5 @@
-"""A backup as a stream, for tools that keep what has changed since the last one (borg, restic): not packed, as they find
-what is the same in it only then."""
+"""A backup as a stream, for tools that keep what has changed since the last one (borg, restic): not packed, as they
+find what is the same in it only then."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
+import time
 
 from .entry import Entry
 
@@ -44,7 +45,7 @@ class Tar:
     def text(self, name: str, data: bytes) -> None:
         """A small file of ours, with a header that needs no other before it."""
         info = tarfile.TarInfo(name)
-        info.size, info.mode = len(data), 0o600
+        info.size, info.mode, info.mtime = len(data), 0o600, int(time.time())
         self._write(info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512))
 
     def end(self) -> None:
@@ -79,12 +80,14 @@ def _info(entry: Entry) -> tarfile.TarInfo:
     info.size, info.linkname = entry.stored, entry.target
     seconds, rest = divmod(entry.mtime, 10**9)
     info.mtime = seconds
+    headers: dict[str, str] = {}
     if rest:
-        info.pax_headers["mtime"] = f"{seconds}.{rest:09}" if seconds >= 0 else _negative(entry.mtime)
+        headers["mtime"] = f"{seconds}.{rest:09}" if seconds >= 0 else _negative(entry.mtime)
     for name, value in entry.attributes.items():
         # as GNU tar does: a "=" would end the keyword
         key = ATTRIBUTE + name.replace("%", "%25").replace("=", "%3D")
-        info.pax_headers[key] = value.decode("utf-8", "surrogateescape")
+        headers[key] = value.decode("utf-8", "surrogateescape")
+    info.pax_headers = headers
     return info
 
 
@@ -96,15 +99,16 @@ def _negative(mtime: int) -> str:
 def _sparse(info: tarfile.TarInfo, entry: Entry) -> bytes:
     """Make ``info`` that of a file with holes; return the map that comes before the data (GNU tar, "PAX Format, Version
     1.0")."""
-    parts = entry.segments or []
+    parts = list(entry.segments or [])
+    if not parts or sum(parts[-1]) < entry.size:
+        parts.append((entry.size, 0))  # GNU tar makes the file as long as the map is
     numbers = [len(parts), *(number for part in parts for number in part)]
     table = "".join(f"{number}\n" for number in numbers).encode("ascii")
     table += bytes(-len(table) % 512)
-    directory, _, name = entry.name.rpartition("/")
-    info.name = f"{directory}/GNUSparseFile.0/{name}"
+    info.name = "GNUSparseFile.0/file"  # one that needs no header of its own: that would count after GNU.sparse.name
     info.size += len(table)
-    info.pax_headers.update({
-        "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": entry.name,
+    info.pax_headers = {
+        **info.pax_headers, "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": entry.name,
         "GNU.sparse.realsize": str(entry.size),
-    })  # fmt: skip
+    }  # fmt: skip
     return table

@@ -56,7 +56,7 @@ class Disable(Operation):
 
     def apply(self, world: World) -> None:
         world.state.update(world.name, phase="removing")
-        resolve.disable(world.paths, world.name, resolve.REMOVING)
+        resolve.disable(world.paths, world.name, resolve.REMOVING, world.sync)
 
     def undo(self, world: World) -> None:
         if world.state.get(world.name) is not None:

@@ -21,7 +21,7 @@ class RemoveJailFiles(Operation):
 
     def apply(self, world: World) -> None:
         remove_tree(world.paths.jail(world.name))
-        files.remove(world.paths.uid_mark(world.row().uid))
+        files.remove(world.paths.uid_mark(world.row().uid), world.sync)
         world.point("removed")
         runtime = world.paths.run_jail(world.row().uid)
         if os.path.isdir(runtime):  # not since the last boot

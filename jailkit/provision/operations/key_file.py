@@ -43,7 +43,7 @@ def _write(world: World, lines: tuple[str, ...]) -> None:
     if lines:
         files.write(path, keys.file_text(lines), 0o644, world.sync)
     else:
-        files.remove(path)
+        files.remove(path, world.sync)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class RemoveKeys(Operation):
         return "remove the key file"
 
     def apply(self, world: World) -> None:
-        files.remove(world.paths.key_file(world.name))
+        files.remove(world.paths.key_file(world.name), world.sync)
 
     def undo(self, world: World) -> None:
         if self.keys:

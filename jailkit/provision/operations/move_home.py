@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import JailkitError
+from ...kernel import quota
 from ...kernel.beneath import remove_tree
 from ...spec.jail import JailSpec
 from .. import accounts, homecopy, homes, resolve
@@ -120,4 +121,6 @@ class LeaveHome(Operation):
         os.close(fd)
         if not _own(self.new, world):
             raise JailkitError("missing.home", f"{self.new} is not there: {self.home} stays", f"ls -ld {self.new}")
+        if quota.place(self.home) != quota.place(self.new):
+            quota.clear(self.home, world.row().base, keep=False)
         remove_tree(self.home)

@@ -11,7 +11,7 @@ from ...kernel import disk
 from ...kernel.beneath import require_root_owned_chain
 from ...kernel.libc import call
 from ...paths import Paths
-from .. import homes, layers, resolve
+from .. import homes, layers, quota, resolve
 from ..backup import check, process, snapshot
 from ..backup.fill import Owner
 from ..backup.judge import HOME, Shape
@@ -130,6 +130,7 @@ class Swap(Operation):
                 continue
             if place == self.home and os.path.lexists(place) and not homes.is_own(os.lstat(place), row):
                 raise JailkitError("unsafe.home-owner", f"{place} does not belong to this jail", f"ls -ld {place}")
+            quota.adopt(staged, row)
             _move(staged, place)
             world.point("exchanged")
 

@@ -62,4 +62,4 @@ class RemoveSpec(Operation):
         return "remove the spec file"
 
     def apply(self, world: World) -> None:
-        files.remove(world.paths.spec(world.name))
+        files.remove(world.paths.spec(world.name), world.sync)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from ...errors import JailkitError
 from ...jail.stop import stop
+from ...kernel import proc
 from .. import mounts
 from ..world import World
 from .base import Operation
@@ -20,6 +24,16 @@ class StopJail(Operation):
 
     def apply(self, world: World) -> None:
         stop(world.paths, world.row().uid, world.name)
+
+    @classmethod
+    def apply_all(cls, many: Sequence[tuple[Self, World]]) -> dict[str, Exception]:
+        """One look at all processes. Where nothing has run since the last boot and nothing has the uid, nothing comes
+        any more: the jails are disabled, their keys gone."""
+        alive = proc.uids()
+        return super().apply_all([
+            (operation, world) for operation, world in many
+            if world.row().uid in alive or os.path.isdir(world.paths.run_jail(world.row().uid))
+        ])  # fmt: skip
 
 
 @dataclass(frozen=True)

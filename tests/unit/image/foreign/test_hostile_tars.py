@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from jailkit.errors import JailkitError
 from jailkit.image.foreign import tarball, unpack
@@ -160,7 +161,10 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "gzip-of-wrong-sum": (gzip.compress(GOOD)[:-8] + b"\0\0\0\0" + gzip.compress(GOOD)[-4:], "damaged"),
     "broken-gzip": (gzip.compress(GOOD)[:30] + b"\xff" * 40, "damaged"),
     "broken-xz": (lzma.compress(GOOD)[:40] + b"\xff" * 40, "damaged"),
-    "zstd": (b"\x28\xb5\x2f\xfd" + bytes(100), "zstd"),
+    "zstd-without-end": (zstandard.compress(GOOD)[:-20], "cut off"),
+    "broken-zstd": (zstandard.compress(GOOD)[:12] + b"\xff" * 40, "cut off"),
+    "garbage-after-zstd": (zstandard.compress(GOOD) + b"garbage", "damaged"),
+    "hidden-frame-after-zstd": (zstandard.compress(GOOD) + zstandard.compress(GOOD), "after its end"),
     "garbage-after": (GOOD + b"garbage".ljust(512, b"!"), "after its end"),
     "archive-after": (GOOD + GOOD, "after its end"),
     "garbage-after-gzip": (gzip.compress(GOOD) + b"garbage", "after its end"),
@@ -209,6 +213,11 @@ def _xz_bomb() -> bytes:
     return b"".join(packer.compress(part) for part in _zeros(200 << 20)) + packer.flush()
 
 
+def _zstd_bomb() -> bytes:
+    packer = zstandard.ZstdCompressor().compressobj()
+    return b"".join(packer.compress(part) for part in _zeros(200 << 20)) + packer.flush()
+
+
 def _xz_of_memory() -> bytes:
     """A small xz whose header asks for a dictionary of 1.5 GiB (the .xz file format, 3.1 and 5.3.1)."""
     data = bytearray(lzma.compress(GOOD))
@@ -222,6 +231,7 @@ def _xz_of_memory() -> bytes:
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "gzip": (_gzip_bomb, "more than 250 times larger"),
     "xz": (_xz_bomb, "more than 250 times larger"),
+    "zstd": (_zstd_bomb, "more than 250 times larger"),
     "xz-memory": (_xz_of_memory, "more memory"),
     "bytes": (lambda: raw_header(b"a", b"%011o" % (2 << 30)) + END, "more than 1,073,741,824 bytes"),
     "bytes-of-many": (lambda: b"".join(_sparse(400 << 20) for _ in range(3)) + END, "more than 1,073,741,824 bytes"),
