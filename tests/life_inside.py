@@ -185,7 +185,9 @@ def one_of_many(host: Host, name: str, what: str, linger: int) -> Plan:
         return host.plan_rename(name, f"{name}-new", force=True)
     if what == "back":
         return host.plan_rename(f"{name}-new", name, force=True)
-    fields: dict[str, dict[str, Any]] = {"set": {"linger": linger}, "suspend": {"suspended": "x"}, "resume": {"suspended": None}}  # fmt: skip
+    fields: dict[str, dict[str, Any]] = {
+        "set": {"linger": linger}, "suspend": {"suspended": "x"}, "resume": {"suspended": None},
+    }  # fmt: skip
     return wanted(host, name, **fields[what])
 
 

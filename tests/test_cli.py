@@ -156,7 +156,8 @@ def test_start_stop_exec_enter(host: Host, user: str) -> None:
     assert (value["status"], value["stdout"], value["stderr"]) == (3, "out\n", "err\n")
     entered = host.jailctl("enter", "--json", user, input="exit 4\n", check=False)
     assert entered.returncode == 4 and json.loads(entered.stdout) == {"name": user, "status": 4}
-    assert output(host, "stop", user)["jails"] == [{"name": user, "uid": started["uid"], "changed": True}]
+    stopped = {"name": user, "uid": started["uid"], "changed": True, "error": None}
+    assert output(host, "stop", user)["jails"] == [stopped]
     assert output(host, "stop", user)["jails"][0]["changed"] is False
 
 
