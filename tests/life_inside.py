@@ -3,6 +3,7 @@ killed and each failing at every boundary. Started by test_lifecycle_crash.py.""
 
 from __future__ import annotations
 
+import functools
 import glob
 import json
 import os
@@ -179,27 +180,30 @@ def sorted_lists(value: Any) -> Any:
                       if isinstance(value, list) else value, sort_keys=True)  # fmt: skip
 
 
+def one_of_many(host: Host, name: str, what: str, linger: int) -> Plan:
+    if what == "rename":
+        return host.plan_rename(name, f"{name}-new", force=True)
+    if what == "back":
+        return host.plan_rename(f"{name}-new", name, force=True)
+    fields: dict[str, dict[str, Any]] = {
+        "set": {"linger": linger}, "suspend": {"suspended": "x"}, "resume": {"suspended": None},
+    }  # fmt: skip
+    return wanted(host, name, **fields[what])
+
+
 def renamed_by_many(names: list[str]) -> dict[str, Any]:
     """Each is renamed, suspended, set and moved by processes at once, with others that add and remove."""
     import random
 
     pids = []
-    for number in range(8):
+    for number in range(6):
         pid = os.fork()
         if pid == 0:
             chance, codes = random.Random(number), []
-            for _ in range(6):
-                name = chance.choice(names)
+            for _ in range(5):
+                name, what = chance.choice(names), chance.choice(["set", "suspend", "resume", "rename", "back"])
                 try:
-                    what = chance.choice(["set", "suspend", "resume", "rename", "back"])
-                    if what == "rename":
-                        run(lambda host, name=name: host.plan_rename(name, f"{name}-new", force=True))
-                    elif what == "back":
-                        run(lambda host, name=name: host.plan_rename(f"{name}-new", name, force=True))
-                    else:
-                        fields: dict[str, Any] = {"linger": chance.randrange(9)} if what == "set" else {
-                            "suspended": "x" if what == "suspend" else None}  # fmt: skip
-                        run(lambda host, name=name, fields=fields: wanted(host, name, **fields))
+                    run(functools.partial(one_of_many, name=name, what=what, linger=chance.randrange(9)))
                 except JailkitError as error:
                     codes.append(error.code)
                 except BaseException as error:  # noqa: BLE001
@@ -217,8 +221,9 @@ def renamed_by_many(names: list[str]) -> dict[str, Any]:
     ]  # fmt: skip
     opened = host.state.open_names()
     host.close()
-    return {"statuses": statuses, "names": sorted(jail.name for jail in jails), "uids": len({jail.uid for jail in jails}),
-            "left": left, "open": opened}  # fmt: skip
+    names = sorted(jail.name for jail in jails)
+    uids = len({jail.uid for jail in jails})
+    return {"statuses": statuses, "names": names, "uids": uids, "left": left, "open": opened}
 
 
 def executed_changes(name: str) -> list[list[str]]:

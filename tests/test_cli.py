@@ -104,6 +104,18 @@ def test_add_and_remove(host: Host) -> None:
     assert (host.root / "root/cliadd.tar").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_jails_life(host: Host) -> None:
+    host.jailctl("add-user", "clilife")
+    assert output(host, "set", "clilife", "linger=5")["jails"][0]["changed"]
+    assert output(host, "suspend", "clilife", "--message", "x")["jails"][0]["operations"][0]["op"] == "suspend"
+    assert output(host, "resume", "clilife", "--dry-run")["jails"][0]["dry_run"]
+    assert output(host, "resume", "clilife")["jails"][0]["error"] is None
+    assert output(host, "expire", "clilife", "--at", "2099-01-31")["jails"][0]["expires"] == "2099-01-31T00:00:00Z"
+    assert output(host, "move-home", "clilife", "/home/clielse")["home"] == "/home/clielse"
+    assert output(host, "rename", "clilife", "clinew")["old"] == "clilife"
+    output(host, "remove-user", "clinew")
+
+
 def test_list_and_show(host: Host, user: str) -> None:
     jail = next(row for row in output(host, "list")["jails"] if row["name"] == user)
     assert output(host, "show", user)["jail"] == jail
@@ -144,7 +156,8 @@ def test_start_stop_exec_enter(host: Host, user: str) -> None:
     assert (value["status"], value["stdout"], value["stderr"]) == (3, "out\n", "err\n")
     entered = host.jailctl("enter", "--json", user, input="exit 4\n", check=False)
     assert entered.returncode == 4 and json.loads(entered.stdout) == {"name": user, "status": 4}
-    assert output(host, "stop", user)["jails"] == [{"name": user, "uid": started["uid"], "changed": True}]
+    stopped = {"name": user, "uid": started["uid"], "changed": True, "error": None}
+    assert output(host, "stop", user)["jails"] == [stopped]
     assert output(host, "stop", user)["jails"][0]["changed"] is False
 
 

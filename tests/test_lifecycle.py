@@ -16,6 +16,7 @@ from tests.host import Host, wait_for
 from .test_lifecycle_crash import inside
 
 pytestmark = pytest.mark.host
+HOLD = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print('held', flush=True); sys.stdin.read()"
 EVIL = ("sh", "usermod", "useradd", "groupmod", "mv", "cp", "tar", "python3", "mount", "id", "pkill", "rm", "rsync")
 
 
@@ -94,11 +95,12 @@ def test_set_takes_keys_away_and_adds_them(own: Host) -> None:
     add(own, "set2")
     other = own.key("set2other")
     fingerprints = [key["fingerprint"] for key in json.loads(own.jailctl("show", "set2", "--json").stdout)["keys"]]
-    assert steps(own, "set", "set2", "--add-key", f"{other}.pub", "--remove-key", fingerprints[0]) == ["key-file", "spec"]
+    words = ("set", "set2", "--add-key", f"{other}.pub", "--remove-key", fingerprints[0])
+    assert steps(own, *words) == ["key-file", "spec"]
     assert own.ssh("set2", "true").returncode == 255
     done = own.run(["/usr/bin/ssh", "-i", other, "-o", "StrictHostKeyChecking=no", "set2@127.0.0.1", "id -un"])
     assert done.stdout == "set2\n"
-    assert steps(own, "set", "set2", "--add-key", f"{other}.pub", "--remove-key", fingerprints[0]) == []
+    assert steps(own, *words) == []
     assert refused(own, "set", "set2", "--remove-key", "SHA256:short") == (2, "usage.fingerprint")
 
 
@@ -189,9 +191,8 @@ def test_a192_suspended_between_authentication_and_session(own: Host) -> None:
     add(own, "sus4")
     assert own.ssh("sus4", "true").returncode == 0
     uid = own.ids("sus4")[0]
-    hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print('held', flush=True); sys.stdin.read()"
     with own.ssh_spawn("sus4", "echo in") as login:
-        with own.spawn(["/usr/bin/python3", "-I", "-c", hold, f"/run/jailctl/jails/{uid}/lock"]) as holder:
+        with own.spawn(["/usr/bin/python3", "-I", "-c", HOLD, f"/run/jailctl/jails/{uid}/lock"]) as holder:
             assert holder.stdout and holder.stdout.read(5) == b"held\n"
             wait_for(lambda: any(p.argv == ("/opt/jailctl/libexec/hook",) for p in own.processes()), 10)
             suspending = own.spawn(["/usr/local/sbin/jailctl", "suspend", "sus4"])
@@ -254,14 +255,17 @@ def test_a003_who_stands_in_a_directory_is_ended_before_it_is_moved(own: Host, v
         assert not any(uid in process.uids for process in own.processes())
         assert session.wait(10) != 0
     own.jailctl("remove-user", "mov2" if verb[0] == "rename" else name)
-    assert not [path for path in (own.root / "home").rglob("mov*")]
+    assert list((own.root / "home").rglob("mov*")) == []
 
 
 def test_a086_a088_a090_a_home_full_of_traps_is_moved_and_nothing_else_touched(own: Host) -> None:
     """Links lead where they led, a FIFO holds nothing up, what is not hers refuses a copy; nothing outside changes."""
     add(own, "trap")
-    script = "ln -s /root/canary/file link; ln -s /root/canary dir; mkfifo fifo; mkdir -m 000 shut; echo x > 'a b'"
-    assert own.ssh("trap", f"{script}; ln -s . loop; python3 -c \"import socket; socket.socket(1).bind('sock')\"").returncode == 0
+    script = """
+        ln -s /root/canary/file link; ln -s /root/canary dir; mkfifo fifo; mkdir -m 000 shut; echo x > 'a b'
+        ln -s . loop; python3 -c "import socket; socket.socket(1).bind('sock')"
+    """
+    assert own.ssh("trap", script).returncode == 0
     before = canary(own)
     own.jailctl("move-home", "trap", "/home/disk/trap", "--stop")
     moved = own.root / "home/disk/trap"

@@ -66,7 +66,7 @@ def test_a098_renamed_and_changed_by_many_at_once(own: Host) -> None:
     for name in names:
         own.jailctl("add-user", name)
     found = inside(own, "renamed_by_many", names=names)
-    assert found["statuses"] == [0] * 8, found
+    assert found["statuses"] == [0] * 6, found
     mine = [name for name in found["names"] if name.startswith("par")]
     assert sorted(name.removesuffix("-new") for name in mine) == names
     assert found["uids"] == len(found["names"])

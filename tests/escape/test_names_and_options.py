@@ -60,11 +60,11 @@ def test_a117_names(people: Pair, verb: list[str]) -> None:
 
 
 def test_a117_names_of_the_verbs_that_change_jails(people: Pair) -> None:
-    """They read names as the others do, so each gets every eighth; a pattern needs a letter, and ``*`` alone is none."""
+    """They read names as the others do, so each gets every eighth; ``*`` alone is no pattern."""
     host = people.host
     before = state(host)
     for number, (verb, *words) in enumerate(CHANGING):
-        names = NAMES[number :: len(CHANGING)] + ["*", "?", "a\nb"]
+        names = [*NAMES[number :: len(CHANGING)], "*"]
         many = [[verb, "--json", *(name if word == "N" else word for word in words)] for name in names]
         for name, done in zip(names, cli.calls(host, many), strict=True):
             if name in ("a=b", "--") and verb == "set":
@@ -155,7 +155,7 @@ def test_a119_values_of_the_verbs_that_change_jails(people: Pair) -> None:
 def test_a119_a_message_is_data(people: Pair) -> None:
     """Whatever it looks like, it reaches the user as it is, and no file or terminal takes it for more."""
     host = people.host
-    for text in ("--help", "@file", "$(id); `id`", "%s%n", 'a "b" = \\', "{{7*7}}", "\u00fcml\u00e4ut"):
+    for text in ("--help", "@file $(id); `id` %s%n", 'a "b" = \\ {{7*7}}', "\u00fcml\u00e4ut"):
         host.jailctl("suspend", USER, f"--message={text}")
         assert host.ssh(USER, "id").stdout == f"{text}\n"
     host.jailctl("resume", USER)
