@@ -286,6 +286,21 @@ def test_a086_a088_a090_a_home_full_of_traps_is_moved_and_nothing_else_touched(o
     assert [path.name for path in (own.root / "home").iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_copy_with_holes_attributes_and_long_names_is_the_same(own: Host) -> None:
+    add(own, "copy1")
+    script = """
+        truncate -s 100M holes; echo end >> holes; printf 'x\\377' > "$(printf 'n\\377')"; touch "$(printf %0200d 1)"
+        python3 -c "import os; os.setxattr('holes', 'user.b', b'2'); os.setxattr('holes', 'user.a', b'1')"
+        mkdir deep; ln holes deep/hard; chmod 1777 deep; touch -d 1999-01-01 deep
+    """
+    assert own.ssh("copy1", script).returncode == 0
+    own.jailctl("move-home", "copy1", "/home/disk/copy1", "--stop")
+    moved = own.root / "home/disk/copy1"
+    assert (moved / "holes").stat().st_blocks * 512 < 1 << 20 and (moved / "holes").read_bytes()[-4:] == b"end\n"
+    assert (moved / "holes").stat().st_ino == (moved / "deep/hard").stat().st_ino
+    assert stat.S_IMODE((moved / "deep").stat().st_mode) == 0o1777 and (moved / "deep").stat().st_mtime < 1e9
+
+
 def test_move_home_goes_nowhere_unsafe(own: Host) -> None:
     add(own, "mov3")
     own.run(["/bin/sh", "-c", "mkdir -m 777 /home/open; mkdir /home/taken; ln -s /root /home/linked"], check=True)
