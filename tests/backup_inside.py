@@ -1,5 +1,5 @@
-"""Runs inside a throw-away host, as provision_inside.py, whose functions it uses: backups, restores and copies, killed at
-every boundary that matters. Started by test_backup.py."""
+"""Runs inside a throw-away host, as provision_inside.py, whose functions it uses: backups, restores and copies, killed
+at every boundary that is their own. Started by test_backup.py."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ FILE = "/srv/backups/kim.tar.zst"
 
 def maker(what: str) -> tuple[str, Make]:
     """The jail that a change is about, and the change."""
-    return {
+    found: dict[str, tuple[str, Make]] = {
         "backup": ("kim", lambda host: host.asked("kim", Backup("kim", "/srv/backups/new.tar.zst"))),
         "restore": ("kim", lambda host: host.asked("kim", Restore("kim", FILE))),
         "again": ("ann", lambda host: host.asked("ann", Restore("kim", FILE, "ann"))),
         "clone": ("ann", lambda host: host.asked("ann", Clone("kim", "ann"))),
         "archive": ("kim", lambda host: host.plan_remove("kim", archive="/srv/backups/new.tar.zst", whole=True)),
-    }[what]  # type: ignore[return-value]
+    }
+    return found[what]
 
 
 def carry_out(make: Make, boundary: Any = None) -> None:
@@ -71,10 +72,18 @@ def killed(make: Make, target: Target) -> bool:
     return os.waitpid(pid, 0)[1] == signal.SIGKILL
 
 
+OURS = ("archive", "unpack", "hold", "swap", "release", "drop-old")
+
+
 def targets(make: Make) -> list[Target]:
+    """The boundaries of steps that no other change has."""
     seen: list[Target] = []
+    host = Host()
+    numbers = {number for number, step in enumerate(make(host).operations) if step.kind in OURS}
+    host.close()
     carry_out(make, lambda number, label: seen.append((number, label)))
-    return seen
+    # the moment before a step, and the one after its mark, are those after and before its neighbours
+    return [target for target in seen if target[0] in numbers and target[1] not in ("doing", "done")]
 
 
 def after(what: str) -> list[str]:
@@ -112,11 +121,9 @@ def back(what: str) -> None:
 def crash(what: str) -> list[dict[str, Any]]:
     name, make = maker(what)
     points = targets(make)
-    results = [{"at": None, "wrong": after(what)}]
+    results: list[dict[str, Any]] = [{"at": None, "wrong": after(what)}]
     back(what)
     for target in points:
-        if target[1] in ("doing", "done"):  # as good as the boundary before it, or after
-            continue
         died = killed(make, target)
         shut = what == "restore" and content("kim") not in (["alive", "old"], ["alive", "old", "young"])
         try:

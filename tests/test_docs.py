@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
+from click import Context
 
 from jailkit.cli.main import cli
 from jailkit.errors import EXITS
@@ -51,3 +54,38 @@ def test_every_code_of_a_refused_login_is_in_the_manual() -> None:
         code for source in (TREE / "jailkit/login/door").glob("*.c") for code in CODES.findall(source.read_text())
     }
     assert used and not sorted(code for code in used if code not in text)
+
+
+PROSE = ("itself", "leaves", "does", "is", "has")
+"""What stands after "jailctl" where a sentence is about it."""
+
+
+def named_verbs(text: str) -> set[str]:
+    """``VERB`` or ``GROUP VERB`` of each jailctl that begins a text, a line or a part of one."""
+    found = set()
+    for verb, sub in re.findall(r"(?:^|\n\s*|[;:,.] |[(`]|sudo )jailctl ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?", text):
+        command = cli.get_command(Context(cli), verb)
+        found.add(f"{verb} {sub}" if isinstance(command, click.Group) and sub else verb)
+    return found - set(PROSE)
+
+
+def is_there(words: str) -> bool:
+    command: click.Command | None = cli
+    for word in words.split():
+        assert isinstance(command, click.Group)
+        command = command.get_command(Context(command), word)
+    return command is not None
+
+
+def test_what_hints_and_pages_tell_people_to_run_is_there() -> None:
+    assert is_there("image untag") and not is_there("image rm") and not is_there("nonsense")
+    told = {}
+    for path in sorted((TREE / "jailkit").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                told.update(dict.fromkeys(named_verbs(node.value), f"{path}:{node.lineno}"))
+    for page in [*TREE.glob("*.md"), *(TREE / "docs").glob("*.md")]:
+        code = "\n".join("".join(pair) for pair in re.findall(r"`([^`\n]*)`|^ {4}(.*)$", page.read_text(), re.M))
+        told.update(dict.fromkeys(named_verbs(code), str(page)))
+    assert len(told) > 30
+    assert {words: where for words, where in told.items() if not is_there(words)} == {}

@@ -167,8 +167,8 @@ def test_every_check_has_a_case() -> None:
     a host without the group, the modules or a mail server is not this host."""
     ids = {case[0] for case in CASES}
     elsewhere = {"kernel.version", "kernel.features", "kernel.userns", "kernel.jail", "kernel.overlay", "kernel.proc"}
-    elsewhere |= {"cgroup.controllers", "cgroup.keeper", "pam.modules", "pam.user-manager", "accounts.group"}
-    elsewhere |= {"jobs.mail"}
+    elsewhere |= {"cgroup.controllers", "cgroup.limits", "cgroup.keeper", "pam.modules", "pam.user-manager"}
+    elsewhere |= {"accounts.group", "jobs.mail"}
     elsewhere |= {"state.layers"}  # tests/test_writable_roots.py
     # tests/test_connectors.py
     elsewhere |= {f"connectors.{name}" for name in ("relay", "syslog", "dns", "mysql", "postgresql")}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -54,14 +55,14 @@ def quoted(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hos
         host.run(["/bin/umount", TOP], check=True)
 
 
-def add(host: Host, name: str, template: str, check: bool = True, **limits: str) -> dict[str, dict[str, str]]:
+def add(host: Host, name: str, template: str, check: bool = True, **limits: str) -> Any:
     words = [word for key, value in limits.items() for word in ("--set", f"limits.{key}={value}")]
     key = host.key(name) + ".pub"
     done = host.jailctl(
         "--json", "add-user", name, "--template", template, "--key", key, "--set", f"home={TOP}/{name}", *words,
         check=check,
     )  # fmt: skip
-    return json.loads(done.stdout or done.stderr.splitlines()[-1])  # type: ignore[no-any-return]
+    return json.loads(done.stdout or done.stderr.splitlines()[-1])
 
 
 def fill(host: Host, user: str, path: str, size: int) -> tuple[int, str]:
@@ -82,10 +83,10 @@ def used(host: Host, name: str) -> dict[str, int | None]:
     return disk
 
 
-def change(host: Host, name: str, **limits: str) -> dict[str, dict[str, str]]:
+def change(host: Host, name: str, **limits: str) -> Any:
     words = [f"limits.{key}={value}" for key, value in limits.items()]
     done = host.jailctl("--json", "set", name, *words, check=False)
-    return json.loads(done.stdout or done.stderr.splitlines()[-1])  # type: ignore[no-any-return]
+    return json.loads(done.stdout or done.stderr.splitlines()[-1])
 
 
 def test_a180_a_full_disk_is_hers_alone(quoted: Host) -> None:
@@ -102,10 +103,10 @@ def test_a180_a_full_disk_is_hers_alone(quoted: Host) -> None:
     assert now["bytes_limit"] == LIMIT and LIMIT // 2 < (now["bytes"] or 0) <= LIMIT
 
     with quoted.ssh_spawn("qfull", "while ! dd if=/dev/urandom of=hog2 bs=1M count=8 conv=fsync; do sleep .1; done"):
-        operations = change(quoted, "qfull", disk="48M")["jails"][0]["operations"]  # type: ignore[index]
-        assert "set-quota" in [operation["op"] for operation in operations]  # type: ignore[index]
+        operations = change(quoted, "qfull", disk="48M")["jails"][0]["operations"]
+        assert "set-quota" in [operation["op"] for operation in operations]
         wait_for(lambda: quoted.ssh("qfull", "stat -c %s hog2").stdout == f"{8 * MIB}\n", 10)
-    assert change(quoted, "qfull", disk="48M")["jails"][0]["operations"] == []  # type: ignore[index]
+    assert change(quoted, "qfull", disk="48M")["jails"][0]["operations"] == []
     assert quoted.ssh("qfull", f"rm hog hog2 {writable.HERS}/x; echo gone").stdout == "gone\n"
 
 
@@ -120,8 +121,8 @@ def test_a180_a_subvolume_would_be_outside(quoted: Host) -> None:
 
 
 def test_what_cannot_be_held_is_refused(quoted: Host) -> None:
-    error = change(quoted, "qfree", inodes="1000")["jails"][0]["error"]  # type: ignore[index]
-    assert error["code"] == "host.quota" and "btrfs cannot limit the number of files" in error["message"]  # type: ignore[index]
+    error = change(quoted, "qfree", inodes="1000")["jails"][0]["error"]
+    assert error["code"] == "host.quota" and "btrfs cannot limit the number of files" in error["message"]
     done = quoted.jailctl("--json", "doctor", "quota", check=False)
     assert done.stderr == ""
     found = json.loads(done.stdout)

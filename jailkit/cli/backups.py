@@ -56,7 +56,7 @@ def show(settings: Settings, made: many.Entry) -> None:
         "snapshot": "a copy of one moment, by shared blocks",
         "live": "the jail ran on: files that were written meanwhile may be of different moments",
     }[made["taken"]]  # fmt: skip
-    if settings.quiet:
+    if settings.quiet or settings.json:
         return
     size = f"{made['bytes']:,} bytes, of {made['held']:,} in {counted(made['files'], 'file')}"
     pairs([

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
+from ..jail import slices
 from ..kernel import cgroup
 from .check import Check, Finding, Host, ok, warn
 
 _LIMITS = {"pids": "number of processes", "memory": "memory", "cpu": "CPU time", "io": "disk bandwidth"}
 _V1 = {"io": "blkio"}
+_HELD = ("memory", "swap", "cpu", "weight", "processes", "read", "write", "read_ops", "write_ops")
 _MEND = "boot with systemd.unified_cgroup_hierarchy=1; for memory on small boards: cgroup_enable=memory"
 
 
@@ -38,6 +40,17 @@ def _controllers(host: Host) -> list[Finding]:
     return ok(f"{version}: {', '.join(name for name in _LIMITS if name in found)}")
 
 
+def _limits(host: Host) -> list[Finding]:
+    """By the name that a spec has for each; ``add-user`` and ``set`` refuse what is missing here."""
+    names = {name: f"limits.{'cpu_weight' if name == 'weight' else name}" for name in _HELD}
+    able = cgroup.held() - ({"swap"} if slices.systemd() and cgroup.version() == 1 else set())
+    missing = [names[name] for name in _HELD if name not in able]
+    if missing:
+        return [warn(f"this host cannot hold, and so refuses: {', '.join(missing)}", _MEND)]
+    part = "; of writes only those that go to the disk at once, swap only with memory" if cgroup.version() == 1 else ""
+    return ok(f"{', '.join(names.values())}{part}")
+
+
 def _keeper(host: Host) -> list[Finding]:
     if os.path.isdir("/run/systemd/system"):
         if not os.access("/usr/bin/busctl", os.X_OK):
@@ -54,5 +67,6 @@ def _keeper(host: Host) -> list[Finding]:
 
 CHECKS = [
     Check("cgroup.controllers", "limits can be held", _controllers),
+    Check("cgroup.limits", "each limit of a jail can be held", _limits),
     Check("cgroup.keeper", "somebody keeps the jails' control groups", _keeper),
 ]

@@ -152,9 +152,7 @@ def _child(report: int, body: object) -> None:
         os._exit(status)
 
 
-def _build(
-    paths: Paths, recipe: Recipe, report: int, adopted: int, go: int, sockets: connect.Sockets | None
-) -> None:
+def _build(paths: Paths, recipe: Recipe, report: int, adopted: int, go: int, sockets: connect.Sockets | None) -> None:
     """The builder. A daemon's session and terminal, limits and keyring are not the jail's business."""
     os.setsid()
     os.chdir("/")

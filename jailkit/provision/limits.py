@@ -131,9 +131,7 @@ def able() -> set[str]:
     return found - {"swap"} if slices.systemd() and cgroup.version() == 1 else found
 
 
-def unheld(
-    paths: Paths, have: Mapping[str, Effective], level: str, home: str, able: set[str]
-) -> list[tuple[str, str]]:
+def unheld(paths: Paths, have: Mapping[str, Effective], level: str, home: str, able: set[str]) -> list[tuple[str, str]]:
     """What of ``have`` this host cannot hold for a jail of ``level``, with the reason. able: see :func:`able`."""
     asked = [name for name, one in have.items() if one.value is not None]
     found = []

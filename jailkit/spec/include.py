@@ -10,6 +10,7 @@ not the host's."""
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -133,12 +134,12 @@ class _Walk:
         self._seen.add(name)
         file = f"{folder}/template.toml"
         try:
-            data = load.table(load.read_trusted(file), file, _CODE)
+            data, own = _parsed(load.read_trusted(file), file, name)
         except InvalidFile as failure:
             self.failures.append(failure)
             self.pieces[name] = Piece(name, folder, {})
             return
-        errors = _own_errors(data, file, name)
+        errors = list(own)
         for index, other in _included(data):
             try:
                 self._include(other, (*chain, name))
@@ -163,6 +164,14 @@ class _Walk:
                 f"there is no template or part {name!r}{f'; did you mean {close[0]!r}?' if close else ''}"
             ) from None
         self.visit(name, folder, chain)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: bytes, file: str, name: str) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
+    """What ``text`` says (not to be changed: it is kept) and what is wrong with it. A template is looked at some times
+    for each jail, and its dozen files say the same each time. Raise ``invalid.template``."""
+    data = load.table(text, file, _CODE)
+    return data, tuple(_own_errors(data, file, name))
 
 
 def _own_errors(data: dict[str, Any], file: str, name: str) -> list[tuple[str, str]]:

@@ -52,7 +52,7 @@ def main() -> None:
         os.chown(home, uid, uid)
         made = recipe.Recipe(
             user=name, uid=uid, gid=uid, base=1_000_000_000 + number * recipe.RANGE, home=home, hostname=name,
-            template="shell", image=digest, network=network,
+            template="shell", image=digest, network=network, world=recipe.world(paths, digest),
             files={file: b"%s\n" % name.encode() for file in ("passwd", "group", "hostname", "hosts")},
         )  # fmt: skip
         recipe.save(paths, made)

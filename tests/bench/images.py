@@ -98,7 +98,7 @@ class Bench:
             "ours: with account and home": (min(ours["all"]), size, names),
             "ours: the same, of 512 at once": (ours["many"], size, names),
         }
-        theirs = self._jailkit()
+        theirs = self.jailkit()
         print(f"\n{'one further user':32}{'ms':>10}{'KiB':>10}{'names':>8}")
         for name, (seconds, space, count) in (rows | theirs).items():
             print(f"{name:32}{seconds * 1000:10.1f}{space / 1024:10.0f}{count:8}")
@@ -112,7 +112,7 @@ class Bench:
             print(f"{name:32}" + "".join(f"   x {time:5.0f} /{size:6.0f}" for time, size in ratios))
             self.report["further"][name]["faster and smaller"] = dict(zip(theirs, ratios, strict=True))
 
-    def _jailkit(self) -> dict[str, tuple[float, float, float]]:
+    def jailkit(self) -> dict[str, tuple[float, float, float]]:
         h = self.host
         with tempfile.TemporaryDirectory() as scratch:
             subprocess.run(["apt-get", "-q", "download", "jailkit"], cwd=scratch, capture_output=True)

@@ -12,6 +12,7 @@ import pytest
 from jailkit.doctor import accounts, cgroups, check, jobs, kernel, pam, probe, run, sshd
 from jailkit.doctor.check import Check, Finding, Host, perform
 from jailkit.errors import JailkitError
+from jailkit.kernel import cgroup
 from jailkit.login import pam as login_pam
 from jailkit.login import user_manager
 from jailkit.paths import Paths
@@ -122,6 +123,22 @@ def test_controllers(files: list[str], expected: tuple[str, set[str]], tmp_path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     assert cgroups.controllers(str(tmp_path)) == expected
+
+
+@pytest.mark.parametrize(
+    ("able", "state", "says"),
+    [
+        (set(cgroups._HELD), "ok", "limits.memory, limits.swap, limits.cpu, limits.cpu_weight"),
+        (set(cgroups._HELD) - {"weight", "read"}, "warn", "limits.cpu_weight, limits.read"),
+        (set(), "warn", "limits.memory"),
+    ],
+)
+def test_limits_that_cannot_be_held_are_named(
+    able: set[str], state: str, says: str, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup, "held", lambda: able)
+    (finding,) = cgroups._limits(host)
+    assert finding.state == state and says in finding.seen
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,9 @@ _NAMES = st.binary(min_size=1, max_size=20).map(lambda b: b.replace(b"/", b"_").
 )  # fmt: skip
 _PLACE = st.tuples(_NAMES, st.sampled_from([0o600, 0o644, 0o755, 0, 0o400, 0o777]), st.integers(-(10**18), 4 * 10**18))
 _FILES = st.tuples(
-    _PLACE, st.lists(st.tuples(st.integers(0, 200), st.binary(min_size=1, max_size=3000)), max_size=3), st.integers(0, 9),
+    _PLACE,
+    st.lists(st.tuples(st.integers(0, 200), st.binary(min_size=1, max_size=3000)), max_size=3),
+    st.integers(0, 9),
     st.dictionaries(st.sampled_from(["user.a", "user.b=c%", "user.\u00e4"]), st.binary(max_size=200), max_size=2),
 )  # fmt: skip
 _TREES = st.recursive(
@@ -69,7 +71,7 @@ def plant(base: bytes, tree: object, names: set[bytes]) -> None:
     """Make a generated tree: files with holes between their parts, and links of both kinds to some of them."""
     files, below = tree if isinstance(tree, tuple) else (tree, [])
     made: list[bytes] = []
-    for (name, mode, when), pieces, extra, attributes in files:  # type: ignore[union-attr]
+    for (name, mode, when), pieces, extra, attributes in files:
         path = os.path.join(base, name)
         if os.path.lexists(path):
             continue
@@ -101,7 +103,10 @@ def own(path: bytes | Path, mode: int, when: int = 1) -> None:
     os.utime(path, ns=(when, when))
 
 
-@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
+@settings(
+    max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate], database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
 @given(tree=_TREES, packer=st.sampled_from(["zstd", "gzip", ""]))
 def test_a_backup_brings_back_what_was_there(top: Path, tree: object, packer: str) -> None:
     number = os.urandom(6).hex()
@@ -405,7 +410,9 @@ def in_child(work: Callable[[], None]) -> None:
 
 CUT: dict[str, tuple[bytes, str]] = {
     "no-sums": (whole_tar(directory("home")), "cut off"),
-    "another-digest": (whole_tar(directory("home"), file("sums.json", b'{"sha256": "0", "left_out": []}')), "another digest"),
+    "another-digest": (
+        whole_tar(directory("home"), file("sums.json", b'{"sha256": "0", "left_out": []}')), "another digest"
+    ),
     "sums-are-none": (whole_tar(directory("home"), file("sums.json", b"[]")), "not to be read"),
     "no-manifest": (tar(directory("home")), "no backup"),
     "manifest-is-none": (whole_tar(directory("home"), manifest=b"x"), "manifest is not one"),
