@@ -206,22 +206,33 @@ def test_a189_a_suspension_waits_for_no_template_and_no_spec(own: Host) -> None:
         assert own.ssh(name, "id").stdout == "closed\n"
 
 
-def test_a192_suspended_between_authentication_and_session(own: Host) -> None:
-    """The hook waits for the jail's lock; when it has it, the jail is suspended."""
-    add(own, "sus4")
-    assert own.ssh("sus4", "true").returncode == 0
-    uid = own.ids("sus4")[0]
-    with own.ssh_spawn("sus4", "echo in") as login:
-        with own.spawn(["/usr/bin/python3", "-I", "-c", HOLD, f"/run/jailctl/jails/{uid}/lock"]) as holder:
+@pytest.mark.parametrize("how", ["suspended", "renamed", "moved"])
+def test_a192_changed_between_authentication_and_session(own: Host, how: str) -> None:
+    """The hook waits for the jail's lock. When it has it the jail is another one: she is refused, or ended with it; or,
+    where the jail is open again by then, in the new one."""
+    name = add(own, f"a192-{how}")
+    assert own.ssh(name, "true").returncode == 0
+    uid = own.ids(name)[0]
+    words = {"suspended": ["suspend", name], "renamed": ["rename", name, f"{name}-new", "--stop"],
+             "moved": ["move-home", name, f"/home/{name}.new", "--stop"]}[how]  # fmt: skip
+    jail = own.root / f"var/lib/jailctl/jails/{name}"
+    with own.ssh_spawn(name, "pwd; exec sleep 8190") as login:
+        with own.spawn([PYTHON, "-I", "-c", HOLD, f"/run/jailctl/jails/{uid}/lock"]) as holder:
             assert holder.stdout and holder.stdout.read(5) == b"held\n"
             wait_for(lambda: any(p.argv == ("/opt/jailctl/libexec/hook",) for p in own.processes()), 10)
-            suspending = own.spawn(["/usr/local/sbin/jailctl", "suspend", "sus4"])
-            wait_for((own.root / "var/lib/jailctl/jails/sus4/suspended").exists, 10)
-        assert suspending.wait(20) == 0
-        suspending.close()
-        assert login.wait(20) != 0
-        assert login.stdout and b"in\n" not in login.stdout.read()
-    assert not any(uid in process.uids for process in own.processes())
+            changing = own.spawn(["/usr/local/sbin/jailctl", *words])
+            wait_for(lambda: "disabled \n" not in (jail / "recipe").read_text(), 10)
+        assert changing.wait(30) == 0
+        changing.close()
+        status = login.wait(3 if how == "moved" else 20)
+        inside = [process for process in own.processes() if uid in process.uids]
+        if status is None:
+            login.kill()
+            assert how == "moved" and login.stdout and login.stdout.read() == f"/home/{name}.new\n".encode()
+        else:
+            assert status != 0 and inside == []
+    if how == "moved":
+        assert own.ssh(name, "pwd").stdout == f"/home/{name}.new\n"
 
 
 # -- rename, move-home
