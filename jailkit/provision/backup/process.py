@@ -166,7 +166,7 @@ def write(
 
     Raise ``io.archive``, ``host.confine``, OSError of ``output``."""
     where = place(paths)
-    _warm_up()
+    warm_up()
     with ends_of() as ends:
         tar, tar_in = ends.pipe()
         report, report_in = ends.pipe()
@@ -188,7 +188,7 @@ def write(
             ends.close(tar)
             tar = packed
         size, digest, answer = _take(tar, report, ours, output, moved)
-        found = _answer(answer, reader, f"cannot archive what is {row.name}'s")
+        found = answered(answer, reader, f"cannot archive what is {row.name}'s")
         if packing is not None and packing.wait():
             raise JailkitError("io.archive", f"packing ended with status {packing.wait()}", "try again")
         return Written(size, digest, found["names"], found["files"], found["bytes"], found["skipped"],
@@ -235,7 +235,7 @@ def _put(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _answer(data: bytes, process: Confined, what: str) -> dict[str, Any]:
+def answered(data: bytes, process: Confined, what: str) -> dict[str, Any]:
     """What a process reported. Raise what it met."""
     try:
         found: dict[str, Any] = json.loads(data)
@@ -273,10 +273,10 @@ def _read_tar(own: tuple[int, int], user: str, shown: Shown, layer: bool) -> int
         tar.end()
         return found
 
-    return _reported(work)
+    return reported(work)
 
 
-def _reported(work: Callable[[], dict[str, Any]]) -> int:
+def reported(work: Callable[[], dict[str, Any]]) -> int:
     try:
         answer = work()
     except OSError as error:
@@ -287,7 +287,7 @@ def _reported(work: Callable[[], dict[str, Any]]) -> int:
     return 0
 
 
-def _warm_up() -> None:
+def warm_up() -> None:
     """Load every module, codec and library that the processes will use: afterwards there is no file to load from."""
     parse.warm_up()
     pack.warm_up()
@@ -338,14 +338,14 @@ def fill_from_archive(
     """Unpack the archive into the directories ``parts``, which are new. moved: told how much of the file was read.
     Return ``{"names", "files", "bytes", "dropped"}``. Raise ``unsafe.archive``, ``invalid.archive``, ``io.archive``,
     OSError."""
-    _warm_up()
+    warm_up()
     with parsed(paths, archive, limits, data=True) as (source, ended), ends_of() as ends:
         filler, out, marked = _filler(paths, ends, row, parts, owner, shape, source, "pipe")
         # the process that reads the file has our own open file, and with it the place in it
-        answer = _serve({out: b""}, [marked], lambda: moved(os.lseek(archive, 0, os.SEEK_CUR)))[out]
+        answer = serve({out: b""}, [marked], lambda: moved(os.lseek(archive, 0, os.SEEK_CUR)))[out]
         if not answer or b'"ended"' in answer:
             ended()  # what it waited for did not come
-        return _answer(answer, filler, f"cannot unpack for {row.name}")
+        return answered(answer, filler, f"cannot unpack for {row.name}")
 
 
 def fill_from_jail(
@@ -353,7 +353,7 @@ def fill_from_jail(
 ) -> dict[str, Any]:
     """Copy what is ``source``'s into the directories ``parts``, which are new; blocks are shared where the file system
     can. Return ``{"names", "files", "bytes", "cloned", "left_out"}``; raise as :func:`fill_from_archive`."""
-    _warm_up()
+    warm_up()
     where = place(paths)
     with ends_of() as ends:
         ours, theirs = ends.pair()
@@ -371,9 +371,9 @@ def fill_from_jail(
         owner = fill.Owner((source.uid, source.gid), (row.uid, row.gid))
         filler, out, marked = _filler(paths, ends, row, parts, owner, shape, theirs.fileno(), "socket")
         theirs.close()
-        answers = _serve({out: b"", report: b""}, [marked, asked])
-        left = _answer(answers[report], reader, f"cannot read what is {source.name}'s")
-        found = _answer(answers[out], filler, f"cannot copy for {row.name}")
+        answers = serve({out: b"", report: b""}, [marked, asked])
+        left = answered(answers[report], reader, f"cannot read what is {source.name}'s")
+        found = answered(answers[out], filler, f"cannot copy for {row.name}")
         return {**found, "left_out": left["left_out"], "skipped": left["skipped"]}
 
 
@@ -389,7 +389,7 @@ def _send(own: tuple[int, int], layer: bool) -> int:
         sender.end()
         return {"skipped": walk.skipped, "left_out": walk.left_out}
 
-    return _reported(work)
+    return reported(work)
 
 
 def _filler(
@@ -407,7 +407,7 @@ def _filler(
     return process, out, ours
 
 
-def _serve(
+def serve(
     answers: dict[int, bytes], sockets: list[socket.socket], tick: Callable[[], None] = lambda: None
 ) -> dict[int, bytes]:  # fmt: skip
     """Take what the processes report until they have closed, and answer who asks. tick: called now and then."""

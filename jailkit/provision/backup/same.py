@@ -17,20 +17,20 @@ _BLOCK = 1 << 20
 def require(paths: Paths, row: Row, one: int, other: int) -> None:
     """Names, modes, owners, times, links, attributes and every byte of the trees behind two descriptors; what a backup
     leaves out does not count. Raise ``io.archive`` where they differ."""
-    process._warm_up()
-    with process._ends() as made:
+    process.warm_up()
+    with process.ends_of() as made:
         report, report_in = made.pipe()
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         made.own(null)
         # of its two places one is a jail's layer elsewhere
-        terms = process._tenant(made, row, process.Parts(one, other), writes=False)
+        terms = process.tenant(made, row, process.Parts(one, other), writes=False)
         reader = made.start(
-            lambda: process._reported(lambda: {"sums": [_sum(row, tree) for tree in ("/home", "/layer")]}),
-            (null, null, report_in), process._place(paths), terms,
+            lambda: process.reported(lambda: {"sums": [_sum(row, tree) for tree in ("/home", "/layer")]}),
+            (null, null, report_in), process.place(paths), terms,
         )  # fmt: skip
         made.close(report_in)
-        answer = process._serve_all({report: b""}, [])[report]
-        sums = process._answer(answer, reader, "cannot compare the copy")["sums"]
+        answer = process.serve({report: b""}, [])[report]
+        sums = process.answered(answer, reader, "cannot compare the copy")["sums"]
     if sums[0] != sums[1]:
         raise JailkitError("io.archive", f"the copy of what is {row.name}'s differs from it", "check the disk")
 
