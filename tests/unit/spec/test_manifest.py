@@ -61,7 +61,7 @@ jails:
       hours: [always]
     keys:
       - ssh-ed25519 AAAA
-    tempalte: shell
+    templat: shell
     expires: tomorrow
     plan:
   bob:
@@ -75,7 +75,7 @@ def test_every_error_of_a_manifest_comes_at_once_with_line_and_path() -> None:
         ["m0.yaml:1", "name"], ["m0.yaml:2", "defaults.plann"], ["m0.yaml:4", "plans.small.limits.memory"],
         ["m0.yaml:4", "plans.small.limits.cpus"], ["m0.yaml:5", "plans.Bad_"],
         ["m0.yaml:9", "jails.alice.limits.memory"], ["m0.yaml:10", "jails.alice.limits.hours"],
-        ["m0.yaml:12", "jails.alice.keys[0]"], ["m0.yaml:13", "jails.alice.tempalte"],
+        ["m0.yaml:12", "jails.alice.keys[0]"], ["m0.yaml:13", "jails.alice.templat"],
         ["m0.yaml:14", "jails.alice.expires"], ["m0.yaml:15", "jails.alice.plan"], ["m0.yaml:17", "jails.root"],
     ]  # fmt: skip
     assert "did you mean 'template'?" in found[8]
@@ -272,7 +272,7 @@ def test_a_careless_writer_of_yaml_is_understood_or_refused(data: dict[str, Any]
 def test_the_schema_refuses_what_the_model_refuses() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     broken: list[dict[str, Any]] = [
-        {"jails": {}}, {"name": "m", "jails": {"a": {"limts": {}}}}, {"name": "m", "jails": [{"plan": "x"}]},
+        {"jails": {}}, {"name": "m", "jails": {"a": {"limit": {}}}}, {"name": "m", "jails": [{"plan": "x"}]},
         {"name": "m", "jails": {"a": {"manifest": "m"}}}, {"name": "m", "plans": {"a": {"shell": "x"}}},
     ]  # fmt: skip
     for data in broken:
