@@ -66,14 +66,14 @@ def test_a_backup_that_is_killed_leaves_nobody_held_still_and_no_file(own: Host)
 
 def test_a031_a_jail_of_all_kinds_of_things_comes_back_as_another_user(own: Host) -> None:
     """Her layer too: what she removed of the image stays removed, what is root's in it root's."""
-    template(own, "own", "overlay")
+    template(own, "own", "overlay", writable=f'["{HERS}", "{HERS}/sub"]')
     own.jailctl("add-user", "lea", "--template", "own")
-    change = f"cd {HERS}; rm keep; echo new >change; rm -r sub; mkdir sub; echo mine >sub/mine; ln change hard"
-    special = "ls -la / >~/ls; mkfifo ~/fifo; truncate -s 1G ~/hole; chmod 0 ~/ls"
+    change = f"set -e; cd {HERS}; rm -f keep change; echo new >change; ln change hard; rm -fr sub; mkdir sub"
+    special = "echo mine >sub/mine; ls -la / >~/ls; mkfifo ~/fifo; truncate -s 1G ~/hole; chmod 0 ~/ls"
     own.jailctl("exec", "lea", "--", "sh", "-c", f"{change}; {special}")
     done = output(own, "backup", "lea", "/srv/backups/lea.tar.zst")["jails"][0]
     assert done["taken"] == "frozen" and done["left_out"] == ["home/fifo: a FIFO"] and done["bytes"] < 1 << 20
-    look = f"cd {HERS}; ls -1; cat change sub/mine; stat -c %h hard; ls sub; stat -c '%s %b %a' ~/hole ~/ls; id -un"
+    look = f"set -e; cd {HERS}; ls . sub; cat change sub/mine; stat -c %h hard; stat -c '%s %b %a' ~/hole ~/ls; id -un"
     before = own.jailctl("exec", "lea", "--", "sh", "-c", look).stdout
     own.jailctl("archive", "lea", "/srv/backups/lea2.tar.zst")
     own.jailctl("restore", "lea", "/srv/backups/lea2.tar.zst")

@@ -121,7 +121,7 @@ def test_a180_a_subvolume_would_be_outside(quoted: Host) -> None:
 
 
 def test_what_cannot_be_held_is_refused(quoted: Host) -> None:
-    error = change(quoted, "qfree", inodes="1000")["jails"][0]["error"]
+    error = change(quoted, "qfree", inodes="1000")["error"]
     assert error["code"] == "host.quota" and "btrfs cannot limit the number of files" in error["message"]
     done = quoted.jailctl("--json", "doctor", "quota", check=False)
     assert done.stderr == ""

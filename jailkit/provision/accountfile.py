@@ -8,9 +8,12 @@ import datetime
 import os
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..errors import JailkitError
+
+_SEARCHES = 64
+"""Searches through a file that take no longer than looking at each of its lines once."""
 
 
 class AccountFile:
@@ -25,10 +28,12 @@ class AccountFile:
         self._attributes: list[tuple[str, bytes]] = []
         with contextlib.suppress(FileNotFoundError):
             self._read()
-        self._lines = self._old.removesuffix(b"\n").split(b"\n") if self._old else []
-        # of two lines of one name the first counts, as in the C library
-        self._index = {line.split(b":", 1)[0]: number for number, line in reversed(list(enumerate(self._lines)))}
-        self._changed: dict[int, bytes | None] = {}
+        if self._old and not self._old.endswith(b"\n"):
+            self._old += b"\n"
+        self._index: dict[bytes, int] | None = None
+        self._numbers: set[bytes] | None = None
+        self._asked = self._counted = 0
+        self._changed: dict[int, tuple[int, bytes | None]] = {}  # where a line begins: its end, and what it becomes
         self._new: dict[bytes, bytes] = {}
 
     def _read(self) -> None:
@@ -49,30 +54,68 @@ class AccountFile:
         line = self._line(name)
         return None if line is None else line.split(b":")
 
+    def _start(self, name: bytes) -> int | None:
+        """Where the line of ``name`` begins; of two, the first counts, as in the C library. One is searched for; for
+        many an index is made, which costs as much as a hundred searches."""
+        if self._index is None:
+            self._asked += 1
+            if self._asked <= _SEARCHES:
+                if self._old.startswith(name + b":"):
+                    return 0
+                return self._old.find(b"\n" + name + b":") + 1 or None
+            self._index = {}
+            for start, line in self._each():
+                name_of, colon, _ = line.partition(b":")
+                if colon:
+                    self._index.setdefault(name_of, start)
+        return self._index.get(name)
+
+    def _each(self) -> Iterator[tuple[int, bytes]]:
+        """Every line as it was, with where it begins."""
+        start = 0
+        for line in self._old.split(b"\n")[:-1]:
+            yield start, line
+            start += len(line) + 1
+
+    def _was(self, start: int) -> bytes:
+        return self._old[start : self._old.index(b"\n", start)]
+
     def _line(self, name: bytes) -> bytes | None:
-        number = self._index.get(name)
-        if number is None:
+        start = self._start(name)
+        if start is None:
             return self._new.get(name)
-        return self._changed.get(number, self._lines[number])
+        return self._changed[start][1] if start in self._changed else self._was(start)
 
     def lines_of(self, names: Iterable[bytes], old: bool = False) -> list[bytes]:
         """The lines of ``names``, as they are to be or as they were; of a group without its members."""
         found = []
         for name in names:
-            number = self._index.get(name)
-            line = self._line(name) if not old else None if number is None else self._lines[number]
+            start = self._start(name)
+            line = self._line(name) if not old else None if start is None else self._was(start)
             if line is not None:
                 shared = self.name in ("group", "gshadow") and line.count(b":") == 3
                 found.append(line.rpartition(b":")[0] + b":" if shared else line)
         return found
 
-    def numbers(self) -> set[bytes]:
-        """The third field of each line: uids or gids."""
-        return {fields[2] for fields in (line.split(b":", 3) for line in self._lines) if len(fields) > 3}
+    def has_number(self, number: bytes) -> bool:
+        """Whether ``number`` is the third field of a line, as it was: a uid or a gid."""
+        if self._numbers is None:
+            self._counted += 1
+            if self._counted <= _SEARCHES:
+                return self._find_number(number)
+            self._numbers = {fields[2] for _, line in self._each() if len(fields := line.split(b":", 3)) > 3}
+        return number in self._numbers
+
+    def _find_number(self, number: bytes) -> bool:
+        wanted, at = b":" + number + b":", -1
+        while (at := self._old.find(wanted, at + 1)) >= 0:
+            if self._old.count(b":", self._old.rfind(b"\n", 0, at) + 1, at) == 1:
+                return True
+        return False
 
     def lists(self, name: bytes) -> list[bytes]:
         """Names of the groups that ``name`` is a member of."""
-        fields = (line.split(b":") for line in self._lines)
+        fields = (line.split(b":") for _, line in self._each())
         return [one[0] for one in fields if len(one) == 4 and name in one[3].split(b",") and one[0] != name]
 
     # -- changing
@@ -82,18 +125,21 @@ class AccountFile:
         name, line = fields[0], b":".join(fields)
         if self._line(name) == line:
             return
-        number = self._index.get(name)
-        if number is None:
+        start = self._start(name)
+        if start is None:
             self._new[name] = line
         else:
-            self._changed[number] = line
+            self._change(start, line)
         self.touched[name] = None
 
     def drop(self, name: bytes) -> None:
         """Remove the line of ``name``, if there is one."""
-        number = self._index.get(name)
-        if number is not None:
-            self._changed[number] = None
+        start = self._start(name)
+        if start is not None:
+            self._change(start, None)
+
+    def _change(self, start: int, line: bytes | None) -> None:
+        self._changed[start] = self._old.index(b"\n", start) + 1, line
 
     def put_list(self, fields: list[bytes], column: int, names: list[bytes]) -> None:
         """Make ``names`` the list in one field of a line."""
@@ -101,24 +147,35 @@ class AccountFile:
 
     def without(self, names: set[bytes], columns: Sequence[int]) -> None:
         """Take ``names`` out of the lists in ``columns`` of every line."""
-        for number, line in enumerate(self._lines):
-            fields = line.split(b":")
-            if self._changed.get(number, line) is None or len(fields) != 4:
+        for start, line in self._each():
+            now = self._changed[start][1] if start in self._changed else line
+            fields = now.split(b":") if now is not None else []
+            if len(fields) != 4:
                 continue
             for column in columns:
                 have = fields[column].split(b",")
                 if not names.isdisjoint(have):
-                    self.put_list(fields, column, [name for name in have if name not in names])
-                    fields = (self._changed[number] or line).split(b":")
+                    fields[column] = b",".join(name for name in have if name not in names)
+                    self._change(start, b":".join(fields))
+                    self.touched[fields[0]] = None
 
     # -- writing
 
     def content(self) -> bytes:
         """New lines come last, but before those of NIS (shadow's commonio.c, add_one_entry_nis)."""
-        lines = [self._changed.get(number, line) for number, line in enumerate(self._lines)]
-        nis = next((number for number, line in enumerate(self._lines) if line[:1] in (b"+", b"-")), len(lines))
-        whole = [*lines[:nis], *self._new.values(), *lines[nis:]]
-        return b"".join(line + b"\n" for line in whole if line is not None)
+        signs = [0] if self._old[:1] in (b"+", b"-") else []
+        signs += [at + 1 for at in (self._old.find(b"\n+"), self._old.find(b"\n-")) if at >= 0]
+        nis = min(signs, default=len(self._old))
+        new = b"".join(line + b"\n" for line in self._new.values())
+        pieces, at = [], 0
+        for start, (end, line) in sorted([*self._changed.items(), (nis, (nis, None))]):
+            pieces.append(self._old[at:start])
+            if start == end == nis:
+                pieces.append(new)
+            elif line is not None:
+                pieces.append(line + b"\n")
+            at = end
+        return b"".join([*pieces, self._old[at:]])
 
     def write(self) -> bool:
         """Write ``FILE+`` beside the old file, on the disk when this returns. False: it would be the same."""

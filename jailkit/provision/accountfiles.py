@@ -101,7 +101,7 @@ class _Files:
         self.group, self.gshadow = AccountFile(etc, GROUP), AccountFile(etc, GSHADOW)
         if self.passwd.status is None or self.group.status is None or self.shadow.status is None:
             raise JailkitError("host.accounts", f"{etc} has no passwd, group or shadow", "pwconv; grpconv")
-        self.uids, self.gids = self.passwd.numbers(), self.group.numbers()
+        self.uids, self.gids = set[bytes](), set[bytes]()  # of those that are added
         self.ageing = ageing(etc)
         self.joining: dict[bytes, list[bytes]] = {}
         self.parting: dict[bytes, set[bytes]] = {}
@@ -110,6 +110,12 @@ class _Files:
     def each(self, order: Sequence[str]) -> list[AccountFile]:
         by_name = {file.name: file for file in (self.passwd, self.shadow, self.group, self.gshadow)}
         return [by_name[name] for name in order]
+
+    def has_uid(self, number: bytes) -> bool:
+        return number in self.uids or self.passwd.has_number(number)
+
+    def has_gid(self, number: bytes) -> bool:
+        return number in self.gids or self.group.has_number(number)
 
     def require_groups(self, groups: Iterable[bytes]) -> None:
         for group in groups:
@@ -180,12 +186,12 @@ def _edit(
 def _add(files: _Files, new: New) -> None:
     name, number = encoded(new.name), b"%d" % new.uid
     passwd, group = files.passwd.get(name), files.group.get(name)
-    if (passwd is None and number in files.uids) or (passwd is not None and passwd[2:3] != [number]):
+    if (passwd is None and files.has_uid(number)) or (passwd is not None and passwd[2:3] != [number]):
         raise JailkitError(
             "conflict.account-exists", f"somebody else has made an account {new.name}, or one with uid {new.uid}",
             "run it again; or choose another name",
         )  # fmt: skip
-    if (group is None and number in files.gids) or (group is not None and group[2:] != [number, b""]):
+    if (group is None and files.has_gid(number)) or (group is not None and group[2:] != [number, b""]):
         raise JailkitError(
             "conflict.group-exists", f"somebody else has made a group {new.name}, or one with gid {new.uid}",
             "run it again; or choose another name",

@@ -1,10 +1,11 @@
 """Moving a home: one rename(2) where that can be; else a copy that is made by processes with the user's ids only
-(backup/process.py), compared with the counts of what was read, and put into its place as a whole."""
+(backup/process.py), read again and compared, and put into its place as a whole."""
 
 from __future__ import annotations
 
 import errno
 import os
+from typing import Any
 
 from ..errors import JailkitError
 from ..jail import chroot
@@ -12,7 +13,7 @@ from ..kernel import disk, quota
 from ..kernel.beneath import remove_tree, require_root_owned_chain
 from ..paths import Paths
 from . import homes
-from .backup import process
+from .backup import process, same
 from .backup.judge import Shape
 from .state import Row
 
@@ -47,7 +48,8 @@ def move(old: str, new: str, row: Row) -> bool:
 
 def copy(paths: Paths, old: str, new: str, row: Row, temporary: str) -> None:
     """Copy the home to ``new``, by way of ``temporary`` beside it, which is root's alone while it is filled. Raise
-    ``conflict.not-hers`` where something could not be copied, and what process.fill_from_jail raises."""
+    ``conflict.not-hers`` where something could not be copied, ``io.archive`` where the copy is not the same, and what
+    process.fill_from_jail raises."""
     if row.level == "chroot" and (more := sorted(set(os.listdir(old)) - {chroot.FILES, "etc"})):
         raise JailkitError(
             "conflict.not-hers", f"{old} holds {', '.join(more[:5])} of root's, which is not copied",
@@ -77,9 +79,14 @@ def _fill(paths: Paths, old: str, new: str, row: Row) -> None:
         found = process.fill_from_jail(
             paths, row, process.Parts(source), row, process.Parts(target), Shape()
         )  # fmt: skip
+        _require_whole(old, row, found)
+        same.require(paths, row, source, target)
     finally:
         os.close(source)
         os.close(target)
+
+
+def _require_whole(old: str, row: Row, found: dict[str, Any]) -> None:
     lost = [text for text in found["left_out"] if not text.endswith(_MAY_GO)]
     if lost or found["skipped"] > len(found["left_out"]):
         raise JailkitError(

@@ -110,8 +110,9 @@ class Host:
         drifted from it on the disk is put right. An empty plan: it is so already.
 
         keys: lines of public keys, added to the spec's own. password: the one to log in with from now on. force: drop
-        what was edited in the spec file and never applied. Raise as :meth:`plan_add`, but ``conflict.edited`` in place
-        of ``conflict.differs``; ``conflict.unchangeable``, ``conflict.level``."""
+        what was edited in the spec file and never applied, and end sessions where the home moves. Raise as
+        :meth:`plan_add`, but ``conflict.edited`` in place of ``conflict.differs``; ``conflict.unchangeable``,
+        ``conflict.level``, ``busy.sessions``."""
         hashed = passwords.hash_password(password) if password is not None else None
         return self._plan(Add(with_keys(spec, keys), password, hashed, True, force))
 

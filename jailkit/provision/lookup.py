@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import pwd
+import re
 from typing import Protocol
 
 from ..paths import GROUP
@@ -12,6 +14,8 @@ from .accounts import Entry
 
 _LOCAL = frozenset({"files", "compat", "systemd", "db", "altfiles"})
 """Sources of nsswitch.conf(5) whose users are in the files, or are not people (systemd's)."""
+
+_UID = re.compile(rb"^[^:\n]+:[^:\n]*:([0-9]{1,10}):", re.MULTILINE)
 
 
 class Lookup(Protocol):
@@ -55,6 +59,9 @@ class _Live:
         return False
 
     def uids(self) -> list[int]:
+        if _sources("passwd") <= _LOCAL:  # as pwd.getpwall() would answer, in a tenth of its time
+            with contextlib.suppress(FileNotFoundError), open("/etc/passwd", "rb") as file:
+                return [int(uid) for uid in _UID.findall(file.read())]
         return [entry.pw_uid for entry in pwd.getpwall()]
 
 

@@ -224,6 +224,11 @@ def _take(
     return size, digest.hexdigest(), answer
 
 
+def _nothing(tick: Callable[[], None]) -> list[tuple[int, int]]:
+    tick()
+    return []
+
+
 def _put(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
@@ -327,14 +332,16 @@ def parsed(paths: Paths, archive: int, limits: Limits, data: bool) -> Iterator[t
 
 
 def fill_from_archive(
-    paths: Paths, row: Row, parts: Parts, archive: int, limits: Limits, owner: fill.Owner, shape: Shape
-) -> dict[str, Any]:
-    """Unpack the archive into the directories ``parts``, which are new. Return ``{"names", "files", "bytes",
-    "dropped"}``. Raise ``unsafe.archive``, ``invalid.archive``, ``io.archive``, OSError."""
+    paths: Paths, row: Row, parts: Parts, archive: int, limits: Limits, owner: fill.Owner, shape: Shape,
+    moved: Moved = lambda count: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Unpack the archive into the directories ``parts``, which are new. moved: told how much of the file was read.
+    Return ``{"names", "files", "bytes", "dropped"}``. Raise ``unsafe.archive``, ``invalid.archive``, ``io.archive``, OSError."""
     _warm_up()
     with parsed(paths, archive, limits, data=True) as (source, ended), _ends() as ends:
         filler, out, marked = _filler(paths, ends, row, parts, owner, shape, source, "pipe")
-        answer = _serve(out, marked)
+        # the process that reads the file has our own open file, and with it the place in it
+        answer = _serve({out: b""}, [marked], lambda: moved(os.lseek(archive, 0, os.SEEK_CUR)))[out]
         if not answer or b'"ended"' in answer:
             ended()  # what it waited for did not come
         return _answer(answer, filler, f"cannot unpack for {row.name}")
@@ -363,7 +370,7 @@ def fill_from_jail(
         owner = fill.Owner((source.uid, source.gid), (row.uid, row.gid))
         filler, out, marked = _filler(paths, ends, row, parts, owner, shape, theirs.fileno(), "socket")
         theirs.close()
-        answers = _serve_all({out: b"", report: b""}, [marked, asked])
+        answers = _serve({out: b"", report: b""}, [marked, asked])
         left = _answer(answers[report], reader, f"cannot read what is {source.name}'s")
         found = _answer(answers[out], filler, f"cannot copy for {row.name}")
         return {**found, "left_out": left["left_out"], "skipped": left["skipped"]}
@@ -399,19 +406,17 @@ def _filler(
     return process, out, ours
 
 
-def _serve(out: int, marked: socket.socket) -> bytes:
-    return _serve_all({out: b""}, [marked])[out]
-
-
-def _serve_all(answers: dict[int, bytes], sockets: list[socket.socket]) -> dict[int, bytes]:
-    """Take what the processes report until they have closed, and answer who asks."""
+def _serve(
+    answers: dict[int, bytes], sockets: list[socket.socket], tick: Callable[[], None] = lambda: None
+) -> dict[int, bytes]:  # fmt: skip
+    """Take what the processes report until they have closed, and answer who asks. tick: called now and then."""
     poll = select.poll()
     asking = {sock.fileno(): sock for sock in sockets}
     for fd in (*answers, *asking):
         poll.register(fd, select.POLLIN)
     open_ = set(answers)
     while open_:
-        for fd, _ in poll.poll():
+        for fd, _ in poll.poll(300) or _nothing(tick):
             if fd in asking:
                 if not marks.serve(asking[fd]):
                     poll.unregister(fd)

@@ -62,13 +62,13 @@ def taken(
             held = stack.enter_context(freeze.held(paths, row.uid, row.gid, row.name))
             how = held.how
         parts = stack.enter_context(opened(paths, row, home))
-        if how == "frozen" and share and (copy := _copied(paths, row, parts, beside, stack)) is not None:
+        if how == "frozen" and share and (copy := shared(paths, row, parts, beside, stack)) is not None:
             held.thaw()
             parts, how = copy, "snapshot"
         yield parts, how
 
 
-def _copied(paths: Paths, row: Row, parts: Parts, path: str, stack: contextlib.ExitStack) -> Parts | None:
+def shared(paths: Paths, row: Row, parts: Parts, path: str, stack: contextlib.ExitStack) -> Parts | None:
     """A copy that shares all blocks, or None where the file system cannot."""
     if not _shares(parts.home) or (parts.layer is not None and not _same(parts)):
         return None

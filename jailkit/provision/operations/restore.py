@@ -75,7 +75,7 @@ class Unpack(Operation):
             owner = Owner((self.was[0], self.was[1]), (row.uid, row.gid))
             shape = Shape(self.plain, self.strip, below(row))
             limits = check.room(os.path.dirname(self.home))
-            return process.fill_from_archive(world.paths, row, parts, fd, limits, owner, shape)
+            return process.fill_from_archive(world.paths, row, parts, fd, limits, owner, shape, world.moved)
 
     def _from_jail(self, world: World, row: Row, parts: process.Parts) -> dict[str, Any]:
         with locked(world.paths, self.source):

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jailkit.errors import JailkitError
 from jailkit.kernel.beneath import remove_tree
@@ -416,3 +418,38 @@ def test_a_read_only_disk_is_told(small: Path) -> None:
     with pytest.raises(OSError, match="Read-only"):
         change([new("user", 2000)], etc=str(small))
     assert contents(small) == before
+
+
+NAMES = ["ann", "bob", "annex", "an", "+nis", "x"]
+LINES = st.lists(
+    st.sampled_from(NAMES).flatmap(lambda name: st.sampled_from([f"{name}:x:{name}:", f"{name}:x:7:ann,bob", name, ""]))
+)
+
+
+@given(LINES, st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(["put", "drop", "list", "without"]))))
+def test_few_changes_and_many_come_to_the_same(lines: list[str], acts: list[tuple[str, str]]) -> None:
+    """Few lines are searched for, many are found by an index."""
+    text = "".join(line + "\n" for line in lines).encode()
+    files = []
+    for searches in (0, 1000):
+        file = accountfile.AccountFile("/nonexistent", "group")
+        file._old = text
+        file._asked = file._counted = accountfile._SEARCHES - searches
+        for word, act in acts:
+            name = word.encode()
+            if act == "put":
+                file.put([name, b"x", b"8", b"new"])
+            elif act == "drop":
+                file.drop(name)
+            elif act == "list" and len(fields := file.get(name) or []) == 4:
+                file.put_list(fields, 3, [b"ann", b"zoe"])
+            elif act == "without":
+                file.without({name}, (3,))
+        files.append(file)
+    assert files[0].content() == files[1].content()
+    assert [files[0].get(name.encode()) for name in NAMES] == [files[1].get(name.encode()) for name in NAMES]
+    for number in (b"7", b"8", b"ann", b"x"):
+        real = any(line.split(b":")[2:3] == [number] and line.count(b":") > 2 for line in text.split(b"\n"))
+        assert [file.has_number(number) for file in files] == [real, real]
+    if not acts:
+        assert files[0].content() == text

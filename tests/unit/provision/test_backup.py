@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import socket
 import stat
 import struct
+import subprocess
 import tarfile
 import threading
 import zipfile
@@ -21,7 +23,7 @@ from hypothesis import strategies as st
 from jailkit.errors import JailkitError
 from jailkit.kernel import mount, namespaces
 from jailkit.paths import Paths
-from jailkit.provision.backup import target
+from jailkit.provision.backup import snapshot, target
 from jailkit.provision.backup.judge import Shape
 from tests.unit.image.foreign.tars import directory, file, hard, link, node, tar
 from tests.unit.provision import trees
@@ -471,3 +473,32 @@ def test_a_plain_tar_may_lack_directories_and_have_one_too_many(top: Path) -> No
     with pytest.raises(JailkitError):
         checked(at(top), top / "a", Shape(plain=True, strip=4))
     assert checked(at(top), top / "a", PLAIN).names == 2
+
+
+def test_a_copy_shares_its_blocks_where_the_file_system_can(top: Path) -> None:
+    """On btrfs: a backup then needs her jail held still only for the copy."""
+    image = top / "btrfs"
+    with open(image, "wb") as out:
+        out.truncate(128 << 20)
+    (top / "disk").mkdir()
+
+    def child() -> None:
+        namespaces.unshare(namespaces.NEWNS)
+        mount.make_private()
+        for argv in (["mkfs.btrfs", "-q", str(image)], ["mount", "-o", "loop", str(image), f"{top}/disk"]):
+            subprocess.run(argv, check=True, capture_output=True, timeout=60)
+        home, layer = new(top / "disk/home", UID), new(top / "disk/upper", trees.ROW.base)
+        for path, owner in ((home / "big", UID), (layer / "roots", trees.ROW.base)):
+            path.write_bytes(os.urandom(5 << 20))
+            os.chown(path, owner, owner)
+        with contextlib.ExitStack() as stack, trees.parts(home, layer) as seen:
+            copy = snapshot.shared(at(top), trees.ROW, seen, f"{top}/disk/.copy", stack)
+            assert copy is not None and copy.layer is not None
+            for fd, path in ((copy.home, home / "big"), (copy.layer, layer / "roots")):
+                assert digest(Path(f"/proc/self/fd/{fd}/{path.name}")) == digest(path)
+            assert os.statvfs(top / "disk").f_bfree * 4096 > 60 << 20
+        assert not (top / "disk/.copy").exists()
+
+    in_child(child)
+    with contextlib.ExitStack() as stack, trees.parts(top / "home") as seen:
+        assert snapshot.shared(at(top), trees.ROW, seen, f"{top}/.copy", stack) is None
