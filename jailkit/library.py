@@ -347,7 +347,7 @@ def require_gates(host: inner.Host, asked: Iterable[Asked]) -> None:
             what = "a password" if password is not None else "an existing account"
             raise JailkitError(
                 "host.not-set-up",
-                f"{what} ({spec.user}) would be a way past the jail: PAM or sshd of this host know nothing of jails yet",
+                f"{what} ({spec.user}) would be a way past the jail: PAM or sshd of this host know no jails yet",
                 "jailctl setup",
             )
 
