@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event
@@ -38,6 +38,9 @@ Progress = Callable[[int, int, str], None]
 """Called before each step: its number from 1, how many there are, what it does."""
 Counted = Callable[[int, int | None, str], None]
 """Jails that are done, how many there are (None: not known), what is being done."""
+
+Asked = tuple[JailSpec, str | None]
+"""What a jail is to be, with its password, in clear text or as a hash."""
 
 _WHERE = "arguments"
 
@@ -208,7 +211,9 @@ class Host:
         existing ...). Raise ``conflict.differs`` where there is such a jail with other settings (:meth:`set` changes
         it), ``conflict.account-exists``, ``invalid.spec``, ``invalid.key*``, ``missing.*``."""
         spec = _spec({"user": user_name(name), **settings, **_limits(limits)})
-        done = self._apply(self._inner.plan_add(spec, keys, _password(password, password_hash)), None)
+        secret = _password(password, password_hash)
+        require_gates(self._inner, [(spec, secret)])
+        done = self._apply(self._inner.plan_add(spec, keys, secret), None)
         assert done is not None
         return done
 
@@ -247,7 +252,9 @@ class Host:
         self, name: str, change: Callable[[JailSpec], JailSpec], keys: Sequence[str] = (), password: str | None = None
     ) -> JailInfo:
         with self._turn(user_name(name)) as host:
-            done = host.apply(host.plan(change(host.declared(name)), keys, password))
+            spec = change(host.declared(name))
+            require_gates(host, [(spec, password)])
+            done = host.apply(host.plan(spec, keys, password))
         assert done is not None
         return done
 
@@ -310,6 +317,7 @@ class Host:
         more; keep_home: their homes stay. each: called with each result as it comes. stop: set it from elsewhere to end
         after the jails in hand. Raise ``invalid.manifest``, ``denied.root``, ``io.state``."""
         want = manifests.wanted(wanted)
+        require_gates(self._inner, want.jails.values())
         done = []
         for one in manifests.apply(self._ready(), want, Options(jobs, policy, prune, keep_home), progress, stop):
             done.append(one)
@@ -320,6 +328,28 @@ class Host:
     def recover(self) -> list[str]:
         """Finish or undo what was interrupted, of all jails; their names. Calls about a jail do so by themselves."""
         return self._ready().recover()
+
+
+def require_gates(host: inner.Host, asked: Iterable[Asked]) -> None:
+    """Before `jailctl setup` only an account may be made that nothing but our key file opens: with a password, or keys
+    of its own, sshd would let it in without the Match block, and serve an ``internal-sftp`` itself, outside the jail.
+
+    Raise ``host.not-set-up``; ``invalid.user-name`` for a name of setup's own."""
+    from .login import pam, verify
+    from .login.sshd_config import FRAGMENT
+
+    ready = pam.installed(host.paths) and os.path.exists(FRAGMENT)
+    for spec, password in asked:
+        if spec.user.startswith(verify.PREFIX):
+            text = f"names that begin with {verify.PREFIX} are setup's own: {spec.user}"
+            raise JailkitError("invalid.user-name", text, "choose another name")
+        if not ready and (password is not None or (spec.existing and host.row(spec.user) is None)):
+            what = "a password" if password is not None else "an existing account"
+            raise JailkitError(
+                "host.not-set-up",
+                f"{what} ({spec.user}) would be a way past the jail: PAM or sshd of this host know no jails yet",
+                "jailctl setup",
+            )
 
 
 def _spec(data: Mapping[str, Any]) -> JailSpec:

@@ -72,7 +72,7 @@ def quick(host: Host) -> Iterator[Quick]:
     made.close()
 
 
-def write(host: Quick, text: str, name: str = "man.yaml") -> str:
+def write(host: Host | Quick, text: str, name: str = "man.yaml") -> str:
     (host.root / "root" / name).write_text(text)
     return f"/root/{name}"
 
@@ -234,6 +234,16 @@ def test_a_manifest_that_is_wrong_changes_nothing_and_says_where(quick: Quick) -
     assert quick.jailctl("apply", check=False).returncode == 2 and quick.jailctl("diff", check=False).returncode == 2
     (quick.root / file[1:]).chmod(0o666)
     assert quick.jailctl("apply", "-f", file, check=False).returncode == 8
+
+
+def test_before_setup_no_account_is_made_that_has_another_way_in(fresh_host: Host) -> None:
+    for text in ("{password_hash: $6$a$b}", "{existing: true}"):
+        file = write(fresh_host, f"name: manearly\njails: {{a: {{}}, b: {text}}}")
+        done = fresh_host.jailctl("apply", "-f", file, check=False)
+        assert done.returncode == 6 and "would be a way past the jail" in done.stderr
+        assert "\na:" not in (fresh_host.root / "etc/passwd").read_text()
+    file = write(fresh_host, "name: manearly\njails: {jailctl-test-a: {}}")
+    assert fresh_host.jailctl("apply", "-f", file, check=False).returncode == 5
 
 
 def test_ctrl_c_ends_after_the_jails_in_hand_and_the_next_run_goes_on(host: Host) -> None:

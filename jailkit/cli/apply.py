@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import JailkitError
-from .output import Settings, emit
+from .output import Settings, emit, note
 from .verb import verb
 
 if TYPE_CHECKING:
@@ -58,10 +58,11 @@ def command(
         raise click.UsageError("-f FILE is missing")
     if keep_home and not prune:
         raise click.UsageError("--keep-home means something with --prune only")
+    from ..library import require_gates
     from ..paths import Paths
     from ..provision import manifests
     from ..provision.host import Host
-    from . import applying, differing
+    from . import applying, differing, provisioning
 
     host = Host(Paths(settings.root))
     try:
@@ -70,8 +71,12 @@ def command(
             return differing.show(settings, host, want, prune, policy, jobs)
         if prune:
             _confirm(settings, host, want, yes, "-" in sources, keep_home)
+        require_gates(host, want.jails.values())
         options = manifests.Options(jobs, "report" if policy == "report" else "mend", prune, keep_home)
-        return applying.run(settings, host, want, options)
+        status = applying.run(settings, host, want, options)
+        if missing := provisioning.not_set_up(host.paths):
+            note(settings, f"jailctl: note: {missing}")
+        return status
     finally:
         host.close()
 
