@@ -6,7 +6,9 @@ import concurrent.futures
 import contextlib
 import datetime
 import os
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,20 @@ from jailkit.jail.record import FOREVER
 
 from .caller import CLOSE, OPEN, Caller
 from .lab import Lab
+from .test_linger import gone, watchers
 
 MINUTES = 7 * 1440
 SOURCES = ((bytes((192, 0, 2, 0)), 24), (bytes((10, 0, 0, 1)), 32), (bytes.fromhex("20010db8" + "00" * 12), 33))
+
+
+@pytest.fixture(autouse=True)
+def without_limits(lab: Lab) -> Iterator[None]:
+    """Afterwards the watcher that they needed is told, and ends."""
+    yield
+    lab.reset()
+    env = {"PAM_TYPE": "limits", "PAM_USER": OPEN["PAM_USER"], "PAM_SERVICE": "jailctl"}
+    subprocess.run([lab.programs.path("hook")], env=env, check=True)
+    assert gone(lambda: watchers(lab) == [])
 
 
 def refused(caller: Caller, env: dict[str, str], code: str, told: str) -> None:

@@ -315,8 +315,6 @@ void watch(int dir, const struct record *record, int lock)
 {
 	sigset_t set;
 
-	if (!watched(record))
-		return;
 	int own = openat(dir, "watch", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (own < 0)
 		kernel("watch");
@@ -324,6 +322,10 @@ void watch(int dir, const struct record *record, int lock)
 		if (errno != EWOULDBLOCK)
 			kernel("watch");
 		poke_watcher(own);
+		close(own);
+		return;
+	}
+	if (!watched(record)) { /* asked last: whoever watches has to know that there is nothing to watch any more */
 		close(own);
 		return;
 	}
