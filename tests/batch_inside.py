@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jailkit.errors import JailkitError
+from jailkit.provision import accounts
 from jailkit.provision.host import Host
 from jailkit.spec.settings import jail_spec
 from tests import provision_inside as one
@@ -52,7 +53,11 @@ def many(count: int, bad: int, key: str) -> dict[str, Any]:
     """Add many with one in the middle that cannot be, twice; remove them."""
     names = [f"many{number:03}" for number in range(count)]
     os.mkdir(f"/home/{names[bad]}")
-    found = {"first": said(add(names, keys=[key])), "again": said(add(names, keys=[key])), "checks": checks()}
+    found: dict[str, Any] = {
+        "first": said(add(names, keys=[key])),
+        "again": said(add(names, keys=[key])),
+        "checks": checks(),
+    }
     good = [name for name in names if name != names[bad]]
     found["wrong"] = [text for name in good[:: len(good) // 20] for text in one.whole(name, keys=[key])]
     os.rmdir(f"/home/{names[bad]}")
@@ -95,7 +100,7 @@ def _left(name: str) -> list[Any]:
             owners = [owner == row.uid for owner in (status.st_uid, status.st_gid)]
             found.append([path, status.st_mode, owners, status.st_nlink, text])
     found += [one.line(path, name)[:2] for path in ("/etc/group", "/etc/gshadow")]
-    found += [one.line("/etc/passwd", name), one.line("/etc/shadow", name)[2:], one.accounts.is_member(name)]
+    found += [one.line("/etc/passwd", name), one.line("/etc/shadow", name)[2:], accounts.is_member(name)]
     found.append([row.phase, row.existing, row.home, row.image, row.spec, row.level])
     whole = repr(found)
     for old, new in changing:
@@ -115,7 +120,10 @@ def killed(count: int, key: str, removal: bool) -> list[dict[str, Any]]:
             add(names, keys=[key])
         if not _killed_at(target, names, key, removal):
             raise AssertionError(f"not killed at {target}")
-        result = {"at": target, "wrong": [text for name in names for text in one.account(name)["wrong"]]}
+        result: dict[str, Any] = {
+            "at": target,
+            "wrong": [text for name in names for text in one.account(name)["wrong"]],
+        }
         if how % 2:
             host = Host()
             host.recover()

@@ -191,8 +191,12 @@ def test_usage_of_a_jail_that_ended_by_itself(host: Host) -> None:
         wait_for(lambda: json.loads(host.jailctl("--json", "show", "cliends").stdout)["jail"]["state"] == "dormant", 10)
         (used,) = output(host, "usage", "cliends")["jails"]
         assert used["cpu_seconds"] > 0.1 and used["memory_bytes"] > 1 << 20 and used["sessions"] == 1
+        host.ssh("cliends", "true")
     finally:
         host.jailctl("remove-user", "cliends")
+    query = "SELECT sum(sessions) FROM samples WHERE name = 'cliends' AND span = 'hour'"
+    code = f'import sqlite3; print(sqlite3.connect("/var/lib/jailctl/usage.db").execute("{query}").fetchone()[0])'
+    assert host.run(["/usr/bin/python3", "-c", code]).stdout == "2\n", "the last one as well"
 
 
 def test_doctor_completion_version(host: Host) -> None:

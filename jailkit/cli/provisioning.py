@@ -154,8 +154,9 @@ def _forget(paths: Paths) -> str:
     if os.path.lexists(f"{paths.var}/accounts.lock"):
         os.unlink(f"{paths.var}/accounts.lock")
     if any(not name.startswith(PREFIX) for name in _ask(paths, "SELECT name FROM given")):
-        return f"{paths.state_db} (which ids were ever given: none is given twice)"
-    for path in (f"{paths.state_db}{end}" for end in ("", "-wal", "-shm")):
+        used = f", {paths.usage_db} (what jails have used)" if os.path.exists(paths.usage_db) else ""
+        return f"{paths.state_db} (which ids were ever given: none is given twice){used}"
+    for path in (f"{base}{end}" for base in (paths.state_db, paths.usage_db) for end in ("", "-wal", "-shm")):
         if os.path.lexists(path):
             os.unlink(path)
     return ""

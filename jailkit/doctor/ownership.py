@@ -75,7 +75,7 @@ def _files(host: Host) -> list[Finding]:
     wanted = [(host.paths.spec(name), 0o022) for name in host.specs]
     wanted += [(host.paths.key_file(name), 0o022) for name in host.specs]
     wanted += [(host.paths.recipe(name), 0o022) for name in host.recipes]
-    wanted += [(host.paths.config, 0o022), (host.paths.state_db, 0o077)]
+    wanted += [(host.paths.config, 0o022), (host.paths.state_db, 0o077), (host.paths.usage_db, 0o077)]
     for path, forbidden in wanted:
         try:
             status = os.lstat(path)

@@ -69,7 +69,7 @@ def limit(uid: int, amounts: Amounts) -> tuple[Place, list[str]]:
         return Place(tuple(procs), tuple(cgroup.events(str(uid), amounts) if groups else ())), problems
     except OSError as error:
         raise JailkitError(
-            "host.limit", f"this host does not hold a limit of uid {uid}: {error}", "jailctl doctor --only cgroup"
+            "host.limit", f"this host does not hold a limit of uid {uid}: {error}", "jailctl doctor cgroup"
         ) from None
 
 
@@ -130,7 +130,7 @@ def _properties(uid: int, amounts: Amounts) -> None:
     if status != 0:
         raise JailkitError(
             "host.systemd", f"systemd did not take the limits of {unit}: busctl ended with {status}",
-            "journalctl -b -u systemd-logind; jailctl doctor --only cgroup",
+            "journalctl -b -u systemd-logind; jailctl doctor cgroup",
         )  # fmt: skip
 
 

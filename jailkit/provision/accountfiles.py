@@ -129,8 +129,9 @@ class _Files:
             for group in {**self.joining, **self.parting}:
                 fields = file.get(group)
                 if fields is not None and len(fields) == 4:
-                    old = [name for name in fields[3].split(b",") if name]
-                    kept = [name for name in old if name not in self.parting.get(group, ())]
+                    kept = list(filter(None, fields[3].split(b",")))
+                    if parting := self.parting.get(group):
+                        kept = [name for name in kept if name not in parting]
                     have = set(kept)
                     file.put_list(fields, 3, kept + [one for one in self.joining.get(group, ()) if one not in have])
         if self.leaving:

@@ -123,12 +123,12 @@ class Batch:
                     apart.append(task)
                 else:
                     plans[task.name] = plan
-            found |= self._waves(plans, view, pool)
+            found |= self._waves(plans, view)
         for task, one in zip(apart, pool.map(_alone, apart), strict=True):
             found[task.name] = one
         return found
 
-    def _waves(self, plans: dict[str, Plan], view: View, pool: Executor) -> dict[str, _Found]:
+    def _waves(self, plans: dict[str, Plan], view: View) -> dict[str, _Found]:
         if not plans:
             return {}
         found: dict[str, _Found] = {}
@@ -141,9 +141,7 @@ class Batch:
         def progress(number: int, count: int, text: str) -> None:
             self._progress(self._done, self._total, text)
 
-        Waves(
-            self._paths, self._config, self._state, rows, pool if self._jobs > 1 else None, progress, self._boundary
-        ).run(works)  # fmt: skip
+        Waves(self._paths, self._config, self._state, rows, progress, self._boundary).run(works)
         for work in works:
             plan = plans[work.name]
             found[work.name] = (outcome(plan), plan, None) if work.error is None else ("failed", plan, work.error)

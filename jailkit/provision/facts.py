@@ -71,11 +71,12 @@ class Facts:
     marked: it carries jailkit's mark. image: digest that the template's tag names, or None. files: how the jail's own
     files stand: "missing", "same" or "differ". keys: "missing", "same" or "differ", against the spec on the disk.
     reference: the template that the jail is made from, the plan's or the default where the spec names none. shell: the
-    jail's login shell exists. running: the jail runs. suspended: see resolve.suspended. target: where the home is to
-    be, if that is elsewhere. unheld: what of its limits this host cannot hold, (name, reason); weak: sentences about
-    what it holds in part. mounts: mount points at or below home and jail directory. quota: limits of disk and inodes,
-    those that are asked for and those that hold; None: there are none. password: whether a given password is the
-    account's; None when none was given. door: its path, and whether it is installed."""
+    jail's login shell exists. unused: settings of its plan that mean nothing in its level. running: the jail runs.
+    suspended: see resolve.suspended. target: where the home is to be, if that is elsewhere. unheld: what of its limits
+    this host cannot hold, (name, reason); weak: sentences about what it holds in part. mounts: mount points at or below
+    home and jail directory. quota: limits of disk and inodes, those that are asked for and those that hold; None: there
+    are none. password: whether a given password is the account's; None when none was given. door: its path, and whether
+    it is installed."""
 
     name: str
     account: Account | None = None
@@ -89,6 +90,7 @@ class Facts:
     keys: str = "missing"
     reference: str = "shell"
     shell: bool = True
+    unused: tuple[str, ...] = ()
     running: bool = False
     suspended: str | None = None
     target: Home | None = None

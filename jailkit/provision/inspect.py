@@ -63,6 +63,7 @@ def for_add(
         files=_files(paths, row, spec, template, image, look, written, memo),
         keys=_keys(paths, spec),
         reference=spec.template or "",
+        unused=tuple(_unused(template, plan)),
         shell=template.spec.level == "chroot" or _shell(paths, template, plan, spec, image, memo),
         suspended=resolve.suspended(paths, name, written) if row is not None else None,
         target=target,
@@ -223,6 +224,13 @@ def _keys(paths: Paths, spec: JailSpec) -> str:
     if data is None:
         return "missing" if spec.keys else "same"
     return "same" if spec.keys and data == keys.file_text(spec.keys) else "differ"
+
+
+def _unused(template: Template, plan: PlanSpec | None) -> list[str]:
+    """What a plan says for shells, where the jail has files only."""
+    if template.spec.level != "chroot" or plan is None:
+        return []
+    return [name for name in ("shell", "network") if getattr(plan, name) is not None]
 
 
 def _shell(

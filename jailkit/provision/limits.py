@@ -121,8 +121,12 @@ def _days(first: str | None, last: str | None) -> list[int]:
 
 
 def _source(text: str) -> str:
+    """Address in hexadecimal and prefix. IPv4 in IPv6's clothes is IPv4, as where logins come from."""
     network = ipaddress.ip_network(text)
-    return f"{network.network_address.packed.hex()}/{network.prefixlen}"
+    address, prefix = network.network_address, network.prefixlen
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None and prefix >= 96:
+        address, prefix = address.ipv4_mapped, prefix - 96
+    return f"{address.packed.hex()}/{prefix}"
 
 
 def able() -> set[str]:

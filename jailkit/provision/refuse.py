@@ -32,13 +32,13 @@ def always(spec: JailSpec, template: TemplateSpec, config: Config, facts: Facts)
         text = "; ".join(f"limits.{name}: {reason}" for name, reason in facts.unheld)
         raise JailkitError(
             "host.limit", f"this host cannot hold a limit of {spec.user}: {text}",
-            "jailctl doctor --only cgroup; jailctl show NAME --resolved says where a limit comes from",
+            "jailctl doctor cgroup; jailctl show NAME --resolved says where a limit comes from",
         )  # fmt: skip
-    idle = [key for key in ("hostname", "shell", "network") if getattr(spec, key) is not None]
+    idle = [key for key in ("hostname", "shell", "network") if getattr(spec, key) is not None] or list(facts.unused)
     if template.level == "chroot" and idle:
         raise JailkitError(
             "invalid.setting", f"{idle[0]} means nothing in a jail of template {template.name}: it has files only",
-            f"leave {idle[0]} out, or use a template with a shell",
+            f"leave {idle[0]} out{f' of plan {spec.plan}' if facts.unused else ''}, or use a template with a shell",
         )  # fmt: skip
     if facts.quota is not None and facts.quota.refused:
         raise JailkitError(

@@ -107,6 +107,17 @@ def take(paths: Paths, db: UsageDb, rows: Sequence[Row], now: float | None = Non
                 db.put_last(row.base, new)
 
 
+def last(paths: Paths, row: Row) -> None:
+    """Take up what a jail that is about to go has used. Raise as :func:`take`."""
+    if meters.read(paths, row.uid) is None:
+        return
+    db = UsageDb(paths.usage_db)
+    try:
+        take(paths, db, [row])
+    finally:
+        db.close()
+
+
 def _step(last: Last, boot: str, meter: meters.Meter | None, disk: Disk, now: float) -> tuple[Last, Sample | None]:
     """The next state of the counters, and what is to be added; None: nothing happened."""
     meter = meter or meters.Meter()
@@ -190,4 +201,4 @@ def sample(paths: Paths, db: UsageDb, rows: Sequence[Row], progress: Progress) -
     return walked
 
 
-__all__ = ["SPANS", "Disk", "Span", "Usage", "measure", "sample", "take", "unmeasured", "usage"]
+__all__ = ["SPANS", "Disk", "Span", "Usage", "last", "measure", "sample", "take", "unmeasured", "usage"]

@@ -15,9 +15,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -56,20 +54,17 @@ class SharedRows:
     def __init__(self, state: State, rows: dict[str, Row]) -> None:
         self._state, self._rows = state, rows
         self._changed: dict[str, dict[str, Any] | None] = {}
-        self._lock = threading.Lock()
 
     def get(self, name: str) -> Row | None:
         return self._rows.get(name)
 
     def update(self, name: str, **values: Any) -> None:
-        with self._lock:
-            self._changed[name] = {**(self._changed.get(name) or {}), **values}
-            self._rows[name] = replace(self._rows[name], **values)
+        self._changed[name] = {**(self._changed.get(name) or {}), **values}
+        self._rows[name] = replace(self._rows[name], **values)
 
     def forget(self, name: str) -> None:
-        with self._lock:
-            self._changed[name] = None
-            self._rows.pop(name, None)
+        self._changed[name] = None
+        self._rows.pop(name, None)
 
     def reserve(self, row: Row, choose: Any) -> Row:
         self._rows[row.name] = self._state.reserve(row, choose)
@@ -99,7 +94,6 @@ class Waves:
     config: Config
     state: State
     rows: SharedRows
-    pool: Executor | None = None
     progress: Progress = lambda number, count, text: None
     boundary: Boundary = lambda number, label: None
     _finished: list[tuple[int, int]] = field(default_factory=list)
@@ -165,8 +159,7 @@ class Waves:
                 work.error = failure(error)
                 return False
 
-        found = (self.pool.map if self.pool else map)(one, works)
-        return [work for work, true in zip(works, found, strict=True) if true]
+        return [work for work in works if one(work)]
 
     def _apply(self, works: list[Work]) -> None:
         if not works:

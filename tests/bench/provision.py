@@ -182,7 +182,8 @@ def show(report: dict[str, Any]) -> None:
     if "running" in report:
         row = report["running"]
         rate = 1000 / row["start_ms"]
-        print(f"{row['jails']} running at once: {rate:.0f} starts a second, {row['kib_each']:.0f} KiB each")
+        print(f"{row['jails']} running at once: {rate:.0f} starts a second, {row['charged_kib_each']:.0f} KiB each are "
+              f"charged to them, MemAvailable fell by {row['kib_each']:.0f} KiB each")  # fmt: skip
 
 
 def main() -> None:

@@ -184,6 +184,7 @@ class _Run:
     ) -> None:
         self._log = log
         self._lines: list[str] = []
+        self._late: list[str] = []
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         self.output, output_in = os.pipe2(os.O_CLOEXEC)
         errors, errors_in = os.pipe2(os.O_CLOEXEC)
@@ -225,7 +226,7 @@ class _Run:
 
     def _drain(self) -> None:
         for line in self._errors:
-            self._lines = [*self._lines[-_TAIL:], _plain(line)]
+            self._late = [*self._late[-_TAIL:], _plain(line)]
 
     def _said(self, line: bytes) -> None:
         text = _plain(line)
@@ -234,13 +235,17 @@ class _Run:
             self._log(text)
 
     def finish(self) -> None:
-        """Raise if it has failed."""
-        if self._process.wait() != 0:
-            if self._thread is not None:
-                self._thread.join()
-            else:
-                for line in self._errors:
-                    self._said(line)
+        """Wait for its end, and log what it said since the tar began. Raise if it has failed."""
+        failed = self._process.wait() != 0
+        if self._thread is not None:
+            self._thread.join()
+            late, self._late = self._late, []
+            for text in late:
+                self._said(text.encode())
+        else:
+            for line in self._errors:
+                self._said(line)
+        if failed:
             raise _explained(self._lines)
 
     def close(self) -> None:

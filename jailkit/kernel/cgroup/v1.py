@@ -46,7 +46,6 @@ def places(name: str) -> list[str]:
 def make(name: str, controllers: list[str], account: bool) -> list[str]:
     """Beside that of pids, which there is already, the groups of ``controllers``, and those that an earlier limit
     made. account: and those that count what is used, limited or not, as far as they can be made."""
-    made = []
     for controller in dict.fromkeys((*controllers, *(_ACCOUNT if account else ()))):
         top = _hierarchy(controller)
         if controller == "pids" or not (top or controller in controllers):
@@ -56,9 +55,7 @@ def make(name: str, controllers: list[str], account: bool) -> list[str]:
         except OSError:
             if controller in controllers:
                 raise
-            continue
-        made.append(f"{top}/{OWN}/{name}")
-    return list(dict.fromkeys([*made, *(path for path in places(name)[1:] if os.path.isdir(path))]))
+    return [path for path in places(name)[1:] if os.path.isdir(path)]
 
 
 def _group(name: str, controller: str) -> str:

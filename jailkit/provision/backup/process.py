@@ -52,7 +52,7 @@ class Parts:
 
 
 @dataclass
-class _Ends:
+class Ends:
     """Descriptors and processes, closed and ended together."""
 
     stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -92,13 +92,13 @@ class _Ends:
 
 
 @contextlib.contextmanager
-def _ends() -> Iterator[_Ends]:
-    made = _Ends()
+def ends_of() -> Iterator[Ends]:
+    made = Ends()
     with made.stack:
         yield made
 
 
-def _place(paths: Paths) -> str:
+def place(paths: Paths) -> str:
     """A directory of root's to mount on; who does so has a mount namespace of its own."""
     layout.ensure(paths)
     runtime.directory(paths.mount_point, 0o700)
@@ -112,7 +112,7 @@ def _nobody() -> Terms:
     })  # fmt: skip
 
 
-def _tenant(ends: _Ends, row: Row, parts: Parts, writes: bool) -> Terms:
+def tenant(ends: Ends, row: Row, parts: Parts, writes: bool) -> Terms:
     """Root as a fresh tmpfs with ``/home`` and, where there is one, ``/layer``: detached copies of these mounts,
     without what is mounted below them."""
     attributes = _SHUT | (0 if writes else mount.RDONLY)
@@ -130,8 +130,8 @@ def _tenant(ends: _Ends, row: Row, parts: Parts, writes: bool) -> Terms:
     limits = {resource.RLIMIT_AS: unpack.own_memory() + _MEMORY, resource.RLIMIT_CORE: 0}
     if not writes:
         limits[resource.RLIMIT_FSIZE] = 0
-    tenant = Tenant(row.uid, row.gid, row.base, RANGE, _FILLS if writes else _READS)
-    return Terms(stage=stage, limits=limits, tenant=tenant)
+    ids = Tenant(row.uid, row.gid, row.base, RANGE, _FILLS if writes else _READS)
+    return Terms(stage=stage, limits=limits, tenant=ids)
 
 
 # -- reading
@@ -165,15 +165,15 @@ def write(
     """Write a tar of ``parts`` to the descriptor ``output``. packer: of pack.PACKERS, or "".
 
     Raise ``io.archive``, ``host.confine``, OSError of ``output``."""
-    place = _place(paths)
+    where = place(paths)
     _warm_up()
-    with _ends() as ends:
+    with ends_of() as ends:
         tar, tar_in = ends.pipe()
         report, report_in = ends.pipe()
         ours, theirs = ends.pair()
         reader = ends.start(
             lambda: _read_tar((row.uid, row.gid), row.name, shown, parts.layer is not None),
-            (theirs.fileno(), tar_in, report_in), place, _tenant(ends, row, parts, writes=False),
+            (theirs.fileno(), tar_in, report_in), where, tenant(ends, row, parts, writes=False),
         )  # fmt: skip
         theirs.close()
         ends.close(tar_in)
@@ -183,7 +183,7 @@ def write(
             packed, packed_in = ends.pipe()
             null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
             ends.own(null)
-            packing = ends.start(lambda: pack.main(packer), (tar, packed_in, null), place, _nobody())
+            packing = ends.start(lambda: pack.main(packer), (tar, packed_in, null), where, _nobody())
             ends.close(packed_in)
             ends.close(tar)
             tar = packed
@@ -312,13 +312,13 @@ def parsed(paths: Paths, archive: int, limits: Limits, data: bool) -> Iterator[t
     """A process that reads the archive behind a descriptor, from its beginning; what it says comes from the descriptor
     given (see parse.py). The function given with it raises what was wrong with the archive, once that has ended."""
     parse.warm_up()
-    place = _place(paths)
+    where = place(paths)
     os.lseek(archive, 0, os.SEEK_SET)
-    with _ends() as ends:
+    with ends_of() as ends:
         out, into = ends.pipe()
         null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         ends.own(null)
-        process = ends.start(lambda: parse.main(limits, data), (archive, into, null), place, _nobody())
+        process = ends.start(lambda: parse.main(limits, data), (archive, into, null), where, _nobody())
         ends.close(into)
 
         def ended() -> None:
@@ -336,9 +336,10 @@ def fill_from_archive(
     moved: Moved = lambda count: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Unpack the archive into the directories ``parts``, which are new. moved: told how much of the file was read.
-    Return ``{"names", "files", "bytes", "dropped"}``. Raise ``unsafe.archive``, ``invalid.archive``, ``io.archive``, OSError."""
+    Return ``{"names", "files", "bytes", "dropped"}``. Raise ``unsafe.archive``, ``invalid.archive``, ``io.archive``,
+    OSError."""
     _warm_up()
-    with parsed(paths, archive, limits, data=True) as (source, ended), _ends() as ends:
+    with parsed(paths, archive, limits, data=True) as (source, ended), ends_of() as ends:
         filler, out, marked = _filler(paths, ends, row, parts, owner, shape, source, "pipe")
         # the process that reads the file has our own open file, and with it the place in it
         answer = _serve({out: b""}, [marked], lambda: moved(os.lseek(archive, 0, os.SEEK_CUR)))[out]
@@ -353,8 +354,8 @@ def fill_from_jail(
     """Copy what is ``source``'s into the directories ``parts``, which are new; blocks are shared where the file system
     can. Return ``{"names", "files", "bytes", "cloned", "left_out"}``; raise as :func:`fill_from_archive`."""
     _warm_up()
-    place = _place(paths)
-    with _ends() as ends:
+    where = place(paths)
+    with ends_of() as ends:
         ours, theirs = ends.pair()
         report, report_in = ends.pipe()
         asked, asks = ends.pair()
@@ -362,7 +363,7 @@ def fill_from_jail(
         seen = Parts(source_parts.home, source_parts.layer if layer else None)
         reader = ends.start(
             lambda: _send((source.uid, source.gid), layer), (asks.fileno(), ours.fileno(), report_in),
-            place, _tenant(ends, source, seen, writes=False),
+            where, tenant(ends, source, seen, writes=False),
         )  # fmt: skip
         asks.close()
         ours.close()
@@ -392,14 +393,14 @@ def _send(own: tuple[int, int], layer: bool) -> int:
 
 
 def _filler(
-    paths: Paths, ends: _Ends, row: Row, parts: Parts, owner: fill.Owner, shape: Shape, source: int, kind: str
+    paths: Paths, ends: Ends, row: Row, parts: Parts, owner: fill.Owner, shape: Shape, source: int, kind: str
 ) -> tuple[Confined, int, socket.socket]:
     out, into = ends.pipe()
     ours, theirs = ends.pair()
     layer = parts.layer is not None
     process = ends.start(
-        lambda: fill.main(owner, shape, layer, kind), (source, into, theirs.fileno()), _place(paths),
-        _tenant(ends, row, parts, writes=True),
+        lambda: fill.main(owner, shape, layer, kind), (source, into, theirs.fileno()), place(paths),
+        tenant(ends, row, parts, writes=True),
     )  # fmt: skip
     theirs.close()
     ends.close(into)

@@ -29,7 +29,9 @@ def require(paths: Paths, row: Row, one: int, other: int) -> None:
             (null, null, report_in), process._place(paths), terms,
         )  # fmt: skip
         made.close(report_in)
-        answer = process._serve_all({report: b""}, [])[report]
+        answer = b""
+        while data := os.read(report, 65536):
+            answer += data
         sums = process._answer(answer, reader, "cannot compare the copy")["sums"]
     if sums[0] != sums[1]:
         raise JailkitError("io.archive", f"the copy of what is {row.name}'s differs from it", "check the disk")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 
+from ...errors import JailkitError
 from ...kernel.beneath import remove_tree
-from .. import files
+from .. import files, usage
 from ..world import World
 from .base import Operation
 
@@ -20,6 +22,8 @@ class RemoveJailFiles(Operation):
         return "remove the jail's own files"
 
     def apply(self, world: World) -> None:
+        with contextlib.suppress(JailkitError, OSError):  # an account that cannot be kept does not keep the jail
+            usage.last(world.paths, world.row())
         remove_tree(world.paths.jail(world.name))
         files.remove(world.paths.uid_mark(world.row().uid), world.sync)
         world.point("removed")

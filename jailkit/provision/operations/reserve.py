@@ -19,7 +19,7 @@ class Room:
 
     def __init__(self, config: Config, look: Lookup) -> None:
         self._low, self._high = ids.limits(config, _text(LOGIN_DEFS))
-        self._highest = max((uid for uid in look.uids() if self._low <= uid <= self._high), default=0)
+        self._highest = max(filter(range(self._low, self._high + 1).__contains__, look.uids()), default=0)
         self._taken = look.taken
         self._start = config.range_start
         foreign = [pair for path in accounts.SUBORDINATE for pair in ids.subordinate(_text(path))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from jailkit.errors import JailkitError
 from jailkit.kernel import mount, namespaces
 from jailkit.paths import Paths
-from jailkit.provision.backup import snapshot, target
+from jailkit.provision.backup import process, snapshot, target
 from jailkit.provision.backup.judge import Shape
 from tests.unit.image.foreign.tars import directory, file, hard, link, node, tar
 from tests.unit.provision import trees
@@ -502,3 +503,55 @@ def test_a_copy_shares_its_blocks_where_the_file_system_can(top: Path) -> None:
     in_child(child)
     with contextlib.ExitStack() as stack, trees.parts(top / "home") as seen:
         assert snapshot.shared(at(top), trees.ROW, seen, f"{top}/.copy", stack) is None
+
+
+# -- the processes
+
+CALLS: dict[str, Callable[[], object]] = {
+    "socket": lambda: socket.socket(socket.AF_INET),
+    "program": lambda: os.execv("/home/tool", ["tool"]),
+    "terminal": lambda: fcntl.ioctl(0, 0x5412, b"x"),
+    "become-root": lambda: os.setresuid(0, 0, 0),
+    "foreign-secret": lambda: os.open("/home/foreign", os.O_RDONLY),
+    "climb": lambda: os.stat("/home/../../etc/passwd"),
+    "kill": lambda: os.kill(1, 0),
+    "foreign-owner": lambda: os.fchown(os.open("/home/mine", os.O_RDONLY), 5000, 5000),
+    "own-secret": lambda: os.close(os.open("/home/mine", os.O_RDONLY)),
+    "write": lambda: os.close(os.open("/home/new", os.O_WRONLY | os.O_CREAT, 0o600)),
+}
+CAN = {"reads": {"own-secret"}, "fills": {"own-secret", "write"}}
+
+
+@pytest.mark.parametrize("kind", CAN)
+def test_a131_who_reads_or_fills_has_her_ids_her_files_and_nothing_else(top: Path, kind: str) -> None:
+    os.link(top / "canary", top / "home/foreign")
+    for name in ("mine", "tool"):
+        (top / "home" / name).write_bytes(b"x")
+        own(top / "home" / name, 0o700 if name == "tool" else 0)
+    found = {}
+    for name, call in CALLS.items():
+        with trees.parts(top / "home") as seen:
+            found[name] = confined(at(top), seen, kind == "fills", call)
+    assert {name for name, answer in found.items() if answer == "done"} == CAN[kind]
+    assert (top / "home/mine").stat().st_uid == UID
+
+
+def confined(paths: Paths, seen: process.Parts, writes: bool, call: Callable[[], object]) -> str:
+    """What becomes of ``call`` in such a process: "done", or the error."""
+
+    def work() -> int:
+        try:
+            call()
+            answer = "done"
+        except OSError as error:
+            answer = str(error.errno)
+        os.write(1, answer.encode())
+        return 0
+
+    with process.ends_of() as ends:
+        out, into = ends.pipe()
+        made = ends.start(work, (into, into, into), process.place(paths), process.tenant(ends, trees.ROW, seen, writes))
+        ends.close(into)
+        answer = os.read(out, 100).decode()
+        made.wait()
+        return answer
