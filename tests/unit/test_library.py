@@ -32,7 +32,7 @@ def test_users_of_mypy_get_types() -> None:
 
     def used(host: Host) -> str:
         jail = host.jails["alice"]
-        _ = jail.nam  # type: ignore[attr-defined]
+        _ = jail.colour  # type: ignore[attr-defined]
         host.add_user(5)  # type: ignore[arg-type]
         host.apply(Manifest(name="m"), policy="mnd")  # type: ignore[arg-type]
         plan = host.plan(JailSpec(user="alice", limits=Limits(memory="1G")))

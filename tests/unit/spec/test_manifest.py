@@ -61,7 +61,7 @@ jails:
       hours: [always]
     keys:
       - ssh-ed25519 AAAA
-    templat: shell
+    limit: {}
     expires: tomorrow
     plan:
   bob:
@@ -75,10 +75,10 @@ def test_every_error_of_a_manifest_comes_at_once_with_line_and_path() -> None:
         ["m0.yaml:1", "name"], ["m0.yaml:2", "defaults.plann"], ["m0.yaml:4", "plans.small.limits.memory"],
         ["m0.yaml:4", "plans.small.limits.cpus"], ["m0.yaml:5", "plans.Bad_"],
         ["m0.yaml:9", "jails.alice.limits.memory"], ["m0.yaml:10", "jails.alice.limits.hours"],
-        ["m0.yaml:12", "jails.alice.keys[0]"], ["m0.yaml:13", "jails.alice.templat"],
+        ["m0.yaml:12", "jails.alice.keys[0]"], ["m0.yaml:13", "jails.alice.limit"],
         ["m0.yaml:14", "jails.alice.expires"], ["m0.yaml:15", "jails.alice.plan"], ["m0.yaml:17", "jails.root"],
     ]  # fmt: skip
-    assert "did you mean 'template'?" in found[8]
+    assert "did you mean 'limits'?" in found[8]
     assert "must be a whole number with K, M or G" in found[5] and "or must be 'unlimited'" in found[5]
 
 
