@@ -78,7 +78,7 @@ def test_every_verb_is_documented(host: Host) -> None:
     shown = shown_verbs(host)
     verbs = [verb for verb in shown if verb not in groups]
     verbs += [f"{group} {verb}" for group in groups for verb in shown_verbs(host, group)]
-    assert sorted(verbs) == sorted(names) and set(verbs) | {"error", "version"} == set(EXAMPLES)
+    assert sorted(verbs) == sorted(names) and set(verbs) | {"error", "version", "backup --list"} == set(EXAMPLES)
 
 
 def test_setup(host: Host) -> None:
@@ -102,6 +102,20 @@ def test_add_and_remove(host: Host) -> None:
     gone = output(host, "remove-user", "cliadd", "--archive", "/root/cliadd.tar")["jails"]
     assert [(entry["changed"], entry["archive"]) for entry in gone] == [(True, "/root/cliadd.tar")]
     assert (host.root / "root/cliadd.tar").stat().st_mode & 0o777 == 0o600
+
+
+def test_copies_of_a_jail(host: Host) -> None:
+    host.jailctl("add-user", "clikeep")
+    kept = output(host, "backup", "clikeep", "/root/clikeep.tar.zst")["jails"][0]
+    assert kept["changed"] and kept["names"] > 1 and kept["taken"] == "stopped"
+    listed = host.jailctl("backup", "--list", "/root/clikeep.tar.zst", "--json").stdout
+    assert difference(EXAMPLES["backup --list"], json.loads(listed)) == ""
+    assert output(host, "clone", "clikeep", "clicopy", "--dry-run")["jail"] is None
+    assert output(host, "clone", "clikeep", "clicopy")["jail"]["name"] == "clicopy"
+    assert output(host, "archive", "clikeep", "/root/clikeep2.tar.zst")["jails"][0]["changed"]
+    assert output(host, "restore", "clikeep", "/root/clikeep.tar.zst")["jail"]["name"] == "clikeep"
+    for name in ("clikeep", "clicopy"):
+        host.jailctl("remove-user", name)
 
 
 def test_a_jails_life(host: Host) -> None:

@@ -169,6 +169,7 @@ def test_every_check_has_a_case() -> None:
     elsewhere = {"kernel.version", "kernel.features", "kernel.userns", "kernel.jail", "kernel.overlay", "kernel.proc"}
     elsewhere |= {"cgroup.controllers", "cgroup.limits", "cgroup.keeper", "pam.modules", "pam.user-manager"}
     elsewhere |= {"accounts.group", "jobs.mail"}
+    elsewhere |= {"quota.counted", "quota.file-systems", "quota.held"}  # tests/test_quotas.py, tests/lab/quotas
     elsewhere |= {"state.layers"}  # tests/test_writable_roots.py
     # tests/test_connectors.py
     elsewhere |= {f"connectors.{name}" for name in ("relay", "syslog", "dns", "mysql", "postgresql")}

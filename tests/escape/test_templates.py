@@ -122,17 +122,18 @@ def test_a120_a_control_character_in_a_value(people: Pair) -> None:
     name = "tplcontrol"
     host.run(["/usr/sbin/useradd", "-m", name], check=True)
     passwd = host.root / "etc/passwd"
-    line = next(line for line in passwd.read_text().splitlines() if line.startswith(f"{name}:"))
-    parts = line.split(":")
-    parts[4] = "a\rroot\x1b[2J\x85\u2028b"
-    passwd.write_text(passwd.read_text().replace(line, ":".join(parts)))
+    line = next(line for line in passwd.read_bytes().split(b"\n") if line.startswith(f"{name}:".encode()))
+    parts = line.split(b":")
+    parts[4] = "a\rroot\x1b[2J\x85\u2028b".encode()
+    passwd.write_bytes(passwd.read_bytes().replace(line, b":".join(parts)))
     done = host.jailctl("add-user", name, "--existing", "--key", f"{host.key(name)}.pub", check=False)
     assert done.returncode in (0, 5, 6)
     if done.returncode == 0:
         inside = host.ssh(name, "cat /etc/passwd").stdout
         assert not {"\r", "\x1b", "\x85", "\u2028"} & set(inside)
         assert inside.count("\n") == inside.count(":x:")
-    passwd.write_text(passwd.read_text().replace(":".join(parts), line))
+        host.jailctl("remove-user", name)
+    host.run(["/usr/sbin/userdel", "-r", name], check=True)
 
 
 def test_refusal_every_error_of_a_template_at_once(people: Pair, template: Path) -> None:
