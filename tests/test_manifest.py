@@ -66,6 +66,14 @@ class Quick:
 
 
 @pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    """Of its own: hundreds of jails are left in it."""
+    with Host() as made:
+        made.jailctl("setup")
+        yield made
+
+
+@pytest.fixture(scope="module")
 def quick(host: Host) -> Iterator[Quick]:
     made = Quick(host)
     yield made
