@@ -33,7 +33,11 @@ WORKS = {
     "less": ("echo hi | less | cat", "hi\n"),
     "man": ("man -w ls && man ls | grep -c 'list directory contents'", "/usr/share/man/man1/ls.1.gz\n1\n"),
     "terminfo": ("tput -T xterm-256color colors", "256\n"),
-    "screen": ("screen -dm sleep 9; screen -ls | grep -c Detached", "1\n"),
+    # screen -dm returns before its server listens
+    "screen": (
+        "screen -dm sleep 30; for i in $(seq 99); do screen -ls | grep -c Detached && exit; sleep 0.1; done | tail -n1",
+        "1\n",
+    ),
     "tmux": ("tmux new -d 'sleep 9'; tmux ls | grep -c windows", "1\n"),
     "rsync": ("mkdir -p s && echo a > s/a && rsync -a s/ d/ && cat d/a", "a\n"),
     "scratch": ("for d in /tmp /var/tmp /dev/shm; do echo x > $d/f && cat $d/f; done", "x\nx\nx\n"),

@@ -203,7 +203,7 @@ def _failed(name: str, error: JailkitError) -> Entry:
 
 class _Worker:
     """A process that does one jail after the other. It ignores ^C: whoever gives it work stops to do so. It ends when
-    that one ends, after the jail in hand."""
+    that one ends, after the jail in hand. To be made with SIGINT blocked."""
 
     def __init__(self, settings: Settings, work: Work, others: Sequence[_Worker]) -> None:
         self.socket: socket.socket
@@ -215,6 +215,7 @@ class _Worker:
                     other.hang_up()  # it would never see the end of its names
                 ours.close()
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
                 signal.signal(signal.SIGALRM, signal.SIG_IGN)
                 self._serve(settings, theirs, work)
             finally:
@@ -265,8 +266,12 @@ class _Pool:
     def hire(self) -> None:
         """One more worker, if there is something to do for it."""
         if self._left:
-            worker = _Worker(self._settings, self._work, self._all)
-            self._all.append(worker)
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:  # a ^C between the two would leave one that nobody ends
+                worker = _Worker(self._settings, self._work, self._all)
+                self._all.append(worker)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             worker.give(self._left.pop())
             self._busy.register(worker.socket, selectors.EVENT_READ, worker)
 

@@ -10,6 +10,7 @@ It names no image, but the tag that says which one it is now: an update of ten t
 
 from __future__ import annotations
 
+import errno
 import os
 
 from ..errors import JailkitError
@@ -149,10 +150,14 @@ def _plain(value: str) -> bytes:
 
 
 def load(paths: Paths, name: str) -> Recipe:
-    """Read the recipe of ``name``. Raise ``missing.jail`` or ``invalid.recipe``."""
+    """Read the recipe of ``name``. Raise ``missing.jail``, ``invalid.recipe``, ``unsafe.path``."""
     path = paths.recipe(name)
+    hint = f"jailctl add-user {name} writes it anew"
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_opened) as file:
+            status = os.fstat(file.fileno())
+            if status.st_uid != 0 or status.st_mode & 0o022:
+                raise JailkitError("unsafe.path", f"{path} is not root's alone", hint)
             recipe = parse(file.read().decode(errors="surrogateescape"))
         if recipe.user != name or min(recipe.uid, recipe.gid, recipe.base) < 1:
             raise ValueError("it is another user's")  # or root's: a start would take that one's place
@@ -160,9 +165,15 @@ def load(paths: Paths, name: str) -> Recipe:
     except FileNotFoundError:
         raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all") from None
     except (ValueError, TypeError) as error:
-        raise JailkitError(
-            "invalid.recipe", f"{path} is damaged: {error}", f"jailctl add-user {name} writes it anew"
-        ) from None
+        raise JailkitError("invalid.recipe", f"{path} is damaged: {error}", hint) from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise JailkitError("unsafe.path", f"{path} is a symbolic link", hint) from None
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # a FIFO must not hold a login up
 
 
 def image(paths: Paths, recipe: Recipe) -> str:

@@ -214,12 +214,12 @@ def refresh(paths: Paths, config: Config, row: Row) -> None:
 
 
 def disable(paths: Paths, name: str, reason: str, sync: bool = True) -> None:
-    """Set or lift ("") what keeps a cold jail from starting. A jail without a recipe cannot start anyway. sync: see
-    files.write."""
+    """Set or lift ("") what keeps a cold jail from starting. A jail without a recipe that holds cannot start
+    anyway. sync: see files.write."""
     try:
         made = recipes.load(paths, name)
     except JailkitError as error:
-        if error.code in ("missing.jail", "invalid.recipe") and reason:
+        if error.code in ("missing.jail", "invalid.recipe", "unsafe.path") and reason:
             return
         raise
     if made.disabled != reason:

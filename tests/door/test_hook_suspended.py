@@ -25,11 +25,11 @@ def notice(caller: Caller) -> Iterator[Path]:
     os.chown(made.parent, 0, 0)
 
 
-def says(caller: Caller, code: str) -> bytes:
+def says(caller: Caller, code: str, detail: str = "") -> bytes:
     caller.lab.lines()
     assert caller.run(OPEN) == 1
     (line,) = [line for line in caller.lab.lines() if "jailctl-hook" in line]
-    assert f" code={code} " in line, line
+    assert f" code={code} {detail}" in line, line
     assert not caller.record.exists()
     return caller.out.read_bytes()
 
@@ -86,6 +86,27 @@ def test_a_file_that_is_none_refuses_as_well(caller: Caller, notice: Path, case:
     change, code = ODD[case]
     change(notice)
     assert says(caller, code) == DULL
+
+
+@pytest.mark.parametrize("above", [1, 2, 3])
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_log_names_what_is_open_to_others(caller: Caller, notice: Path, above: int, linked: bool) -> None:
+    """A008: with the notice or without it, and before anything is read there."""
+    there = notice.parents[above - 1]
+    aside, before = there.with_name("aside"), there.stat().st_mode & 0o7777
+    notice.unlink()
+    if linked:
+        there.rename(aside)
+        there.symlink_to(aside)
+    else:
+        there.chmod(0o777)
+    try:
+        assert says(caller, "login.path-unsafe", f"{there} {'' if linked else 'is not root'}") == DULL
+    finally:
+        if linked:
+            there.unlink()
+            aside.rename(there)
+        there.chmod(before)
 
 
 def test_without_it_she_gets_in(caller: Caller, notice: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -183,6 +183,11 @@ def changed(old: str, new: str) -> Damage:
     return content(f"{JAIL}/recipe", change)
 
 
+def without(word: str) -> Callable[[str], str]:
+    """What is left of a recipe: the image's own, empty, stands there then."""
+    return lambda text: "".join(line for line in text.splitlines(True) if not line.startswith(f"{word} "))
+
+
 COLD: dict[str, tuple[str, Damage]] = {
     "never set up": ("login.no-jail", gone(f"{JAIL}/recipe")),
     "jail directory gone": ("login.no-jail", gone(JAIL)),
@@ -210,11 +215,14 @@ COLD: dict[str, tuple[str, Damage]] = {
     "home is a link to a file": ("login.start-failed", link(HOME, "/etc/passwd")),
     "homes can be written by all": ("unsafe.path", mode("home", 0o777)),
     "homes are somebody's": ("unsafe.path", owner("home", OTHER_UID, 0)),
-    "jail directory can be written by all": ("unsafe.path", mode(JAIL, 0o777)),
-    "jail's files are hers": ("unsafe.path", owner(f"{JAIL}/etc", UID, UID)),
-    "jails can be written by all": ("unsafe.path", mode("var/lib/jailctl/jails", 0o777)),
+    "jail directory can be written by all": (f"login.path-unsafe /{JAIL} ", mode(JAIL, 0o777)),
+    "jail directory is hers": (f"login.path-unsafe /{JAIL} ", owner(JAIL, UID, UID)),
+    "recipe is hers": (f"unsafe.path /{JAIL}/recipe ", owner(f"{JAIL}/recipe", UID, UID)),
+    "recipe can be written by all": (f"unsafe.path /{JAIL}/recipe ", mode(f"{JAIL}/recipe", 0o666)),
+    "recipe is a link": (f"unsafe.path /{JAIL}/recipe ", link(f"{JAIL}/recipe", f"../{OTHER}/recipe")),
+    "jails can be written by all": ("login.path-unsafe /var/lib/jailctl/jails ", mode("var/lib/jailctl/jails", 0o777)),
     "images can be written by all": ("unsafe.path", mode("var/lib/jailctl/images", 0o777)),
-    "jail's file gone": ("login.start-failed", gone(f"{JAIL}/etc/passwd")),
+    "recipe without a file": ("inside", content(f"{JAIL}/recipe", without("file.passwd"))),
     "runtime directory full": ("login.start-failed", covered("run/jailctl", "4k", full=True)),
     "runtime directory read-only": ("login.start-failed", covered("run/jailctl", "1m", False, "ro")),
     "runtime directory can be written by all": ("refused", mode("run/jailctl", 0o777)),

@@ -82,7 +82,9 @@ def test_a008_a_cold_start_refuses(cells: Cells, paths: dict[str, list[str]], ch
             refused = login(cells)
             assert refused.returncode != 0 and USER not in refused.stdout, f"{path} {change}"
         cells.host.wait_syslog(f"refused user={USER} service=su", after=mark)
-        if path != "/":  # the hook sees that one itself: it reads below it
+        if path == "/" or f"/var/lib/jailctl/jails/{USER}/".startswith(f"{path}/"):  # the hook itself reads below it
+            cells.host.wait_syslog(f" code=login.path-unsafe {path} ", after=mark)
+        else:
             assert f"code=unsafe.path {path} " in cells.host.wait_syslog("jailctl-start", after=mark), (path, change)
     assert len(tried) >= 2
     assert login(cells).stdout == f"{USER}\n"

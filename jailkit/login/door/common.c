@@ -106,16 +106,19 @@ int open_safe(int dir, const char *name, int flags)
 	return -1;
 }
 
-int walk(const char *path, int flags)
+int walk_until(const char *path, int flags, int *seen)
 {
 	char part[NAME_MAX + 1];
+	const char *whole = path;
 	int dir = open_safe(AT_FDCWD, "/", O_PATH | O_DIRECTORY);
 
+	*seen = 1;
 	while (dir >= 0) {
 		path += strspn(path, "/");
 		size_t length = strcspn(path, "/");
 		bool last = path[length + strspn(path + length, "/")] == '\0';
 
+		*seen = (int)(path + length - whole);
 		if (length == 0 || length >= sizeof part) {
 			close(dir);
 			errno = ENAMETOOLONG;
@@ -133,6 +136,13 @@ int walk(const char *path, int flags)
 		path += length;
 	}
 	return -1;
+}
+
+int walk(const char *path, int flags)
+{
+	int seen;
+
+	return walk_until(path, flags, &seen);
 }
 
 const char *open_code(void)

@@ -47,6 +47,7 @@ _Noreturn void kernel(const char *call); /* refuse with login.kernel, the call a
 
 int open_safe(int dir, const char *name, int flags); /* root's and only root's to write, or -1 */
 int walk(const char *path, int flags);               /* the same for every component of an absolute path */
+int walk_until(const char *path, int flags, int *seen); /* ... seen: so much of path, up to what it failed at */
 const char *open_code(void);                         /* the code for errno after either of them */
 ssize_t read_all(int fd, void *buffer, size_t size);
 

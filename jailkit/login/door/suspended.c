@@ -15,11 +15,11 @@ void suspended_check(const char *user)
 	char path[sizeof OWN + sizeof "//suspended" + 32];
 
 	(void)snprintf(path, sizeof path, "%s/%s/suspended", OWN, user);
-	int fd = walk(path, O_RDONLY | O_NONBLOCK);
+	int seen, fd = walk_until(path, O_RDONLY | O_NONBLOCK, &seen);
 	if (fd < 0 && errno == ENOENT)
 		return;
 	if (fd < 0)
-		refuse(open_code(), "%s", path);
+		refuse(open_code(), "%.*s %s", seen, path, errno == EPERM ? "is not root's alone" : strerror(errno));
 	ssize_t size = read_all(fd, text, sizeof text - 2);
 	close(fd);
 	if (size > 0) { /* else the dull line: it is refused all the same */
