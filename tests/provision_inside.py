@@ -18,6 +18,7 @@ from typing import Any
 from jailkit.errors import JailkitError
 from jailkit.paths import CHROOT_GROUP, GROUP, Paths
 from jailkit.provision import accounts
+from jailkit.provision.apply import past_return
 from jailkit.provision.host import Host, Plan
 from jailkit.spec.settings import jail_spec
 
@@ -331,19 +332,27 @@ def full_disk(name: str, place: str, sizes: list[int], **options: Any) -> list[d
 
 
 def _too_small(name: str, place: str, **options: Any) -> dict[str, Any]:
-    code = message = ""
+    code = message = hint = ""
     try:
         change(add_plan, name, **options)
     except JailkitError as error:
-        code, message = error.code, error.message
+        code, message, hint = error.code, error.message, error.hint
     seen = account(name)
     subprocess.run(["/bin/mount", "-o", "remount,size=64m", place], check=True)
     host = Host()
+    state = host.known_state
+    opened = state.open_plan(name) if state else None
+    onward = opened is not None and past_return(PATHS, opened)  # she may have logged in: it is finished, not undone
     recovered = host.recover()
     host.close()
-    if not code:
+    wrong = []
+    if onward or not code:
+        wrong = whole(name, **options)
         change(remove_plan, name)
-    return {"code": code, "message": message, "account": seen, "recovered": recovered, "left": left_over(name)}
+    return {
+        "code": code, "message": message, "hint": hint, "account": seen, "onward": onward, "recovered": recovered,
+        "wrong": wrong, "left": left_over(name),
+    }  # fmt: skip
 
 
 def limited(name: str, at: Target, limit: str, value: int) -> dict[str, Any]:

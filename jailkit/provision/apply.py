@@ -77,7 +77,11 @@ class Applier:
         except BaseException as error:
             self.failed(error)
             raise
-        self._state.end(plan.id, self._name, "present" if plan.kind != "remove" else None)
+        try:
+            self._state.end(plan.id, self._name, "present" if plan.kind != "remove" else None)
+        except JailkitError as error:
+            _goes_on(error)  # every step is done
+            raise
 
     def undo(self) -> None:
         """Take the open plan back. Raise ``interrupted.undo`` when something of it cannot be undone now."""
@@ -153,12 +157,16 @@ class Applier:
             return
         if past_return(self._world.paths, plan):
             if isinstance(error, JailkitError):
-                error.hint = f"{error.hint}; then run it again: it goes on where it stopped".removeprefix("; ")
+                _goes_on(error)
             return
         try:
             self.undo()
         except JailkitError as second:
             raise JailkitError(second.code, f"{error}; and {second.message}", second.hint) from error
+
+
+def _goes_on(error: JailkitError) -> None:
+    error.hint = f"{error.hint}; then run it again: it goes on where it stopped".removeprefix("; ")
 
 
 def past_return(paths: Paths, plan: OpenPlan) -> bool:
