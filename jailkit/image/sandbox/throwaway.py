@@ -91,13 +91,21 @@ def run(order: Order, log: Callable[[str], None]) -> Outcome:
     go_out, go = os.pipe2(os.O_CLOEXEC)
     os.fchown(output_in, *order.owner)  # or it could not open its own /dev/stderr
     caller = os.getpid()
-    builder = os.fork()
+    # Python runs hooks of modules (logging's) right after a fork, and a ^C that is raised in one of them is lost
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        builder = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
     if builder == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _child(report_in, lambda: _build(order, caller, report_in, output_in, go_out))
     for fd in (report_in, output_in, go_out):
         os.close(fd)
     watched = _Watched(builder, report, output, go, _Lines(log))
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         in_time = watched.follow(time.monotonic() + order.seconds)
     finally:
         watched.end()
