@@ -3,19 +3,17 @@ at every boundary that is their own. Started by test_backup.py."""
 
 from __future__ import annotations
 
+import functools
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jailkit.kernel import freezer
 from jailkit.provision.backup.plans import Backup, Clone, Restore
 from jailkit.provision.host import Host, Plan
-
-if TYPE_CHECKING:
-    from tests.provision_inside import PATHS, Target, left_over, stray_names
+from tests.provision_inside import PATHS, Target, killed, left_over, stray_names
 
 Make = Callable[[Host], Plan]
 FILE = "/srv/backups/kim.tar.zst"
@@ -56,20 +54,6 @@ def left() -> list[str]:
         if "jailctl-" in base:
             found.append(base)
     return found + stray_names()
-
-
-def killed(make: Make, target: Target) -> bool:
-    def boundary(number: int, label: str) -> None:
-        if (number, label) == target:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    pid = os.fork()
-    if pid == 0:
-        try:
-            carry_out(make, boundary)
-        finally:
-            os._exit(0)
-    return os.waitpid(pid, 0)[1] == signal.SIGKILL
 
 
 OURS = ("archive", "unpack", "hold", "swap", "release", "drop-old")
@@ -124,7 +108,7 @@ def crash(what: str) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = [{"at": None, "wrong": after(what)}]
     back(what)
     for target in points:
-        died = killed(make, target)
+        died = killed(target, functools.partial(carry_out, make))
         shut = what == "restore" and content("kim") not in (["alive", "old"], ["alive", "old", "young"])
         try:
             carry_out(make)

@@ -1,11 +1,10 @@
 """Runs inside a throw-away host, by the product's own Python: what tests of batches do in the process of the library.
-Started by test_batch.py, with provision_inside.py beside it; prints one JSON value."""
+Started by test_batch.py, with provision_inside.py beside it (inside.py)."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -118,7 +117,7 @@ def killed(count: int, key: str, removal: bool) -> list[dict[str, Any]]:
     for how, target in enumerate(seen):
         if removal:
             add(names, keys=[key])
-        if not _killed_at(target, names, key, removal):
+        if not one.killed(target, lambda at: remove(names, at) if removal else add(names, at, keys=[key])):
             raise AssertionError(f"not killed at {target}")
         result: dict[str, Any] = {
             "at": target,
@@ -140,23 +139,6 @@ def killed(count: int, key: str, removal: bool) -> list[dict[str, Any]]:
         result["wrong"] += one.stray_names()
         results.append(result)
     return results
-
-
-def _killed_at(target: Target, names: list[str], key: str, removal: bool) -> bool:
-    def boundary(number: int, label: str) -> None:
-        if (number, label) == target:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    pid = os.fork()
-    if pid == 0:
-        try:
-            if removal:
-                remove(names, boundary)
-            else:
-                add(names, boundary, keys=[key])
-        finally:
-            os._exit(0)
-    return os.waitpid(pid, 0)[1] == signal.SIGKILL
 
 
 def full(count: int, place: str, sizes: list[int], key: str) -> list[dict[str, Any]]:

@@ -7,17 +7,14 @@ import functools
 import glob
 import json
 import os
-import signal
 import subprocess
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jailkit.errors import JailkitError
 from jailkit.provision.host import Host, Plan
 from jailkit.spec.jail import JailSpec
-
-if TYPE_CHECKING:
-    from tests.provision_inside import PATHS, Target, line, login, stray_names
+from tests.provision_inside import PATHS, Target, killed, line, login, programs, stray_names
 
 Make = Callable[[Host], Plan]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43 + " new"
@@ -85,20 +82,6 @@ def add(name: str) -> JailSpec:
     return spec
 
 
-def killed(make: Make, target: Target) -> bool:
-    def boundary(number: int, label: str) -> None:
-        if (number, label) == target:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    pid = os.fork()
-    if pid == 0:
-        try:
-            run(make, boundary)
-        finally:
-            os._exit(0)
-    return os.waitpid(pid, 0)[1] == signal.SIGKILL
-
-
 def crash(what: str, name: str, logins: bool, only: list[int]) -> dict[str, Any]:
     """Kill a change at each boundary, and let the next run end it; then have it fail at each, and look whether all is
     as it was. Of "wrong" there must be nothing."""
@@ -112,7 +95,7 @@ def crash(what: str, name: str, logins: bool, only: list[int]) -> dict[str, Any]
     wrong = [] if differing(seen(name), before) == [] else ["it did not come back"]
     reached: list[tuple[Target, str]] = []
     for how, target in enumerate(chosen(targets, only)):
-        if not killed(there, target):
+        if not killed(target, functools.partial(run, there)):
             wrong.append(f"not killed at {target}")
             continue
         if logins:
@@ -227,21 +210,11 @@ def renamed_by_many(names: list[str]) -> dict[str, Any]:
 
 
 def executed_changes(name: str) -> list[list[str]]:
-    """Every program that changes of a jail start, as the interpreter's own audit events tell it."""
-    import sys
-
+    """Every program that changes of a jail start."""
     spec = add(name)
-    programs: list[list[str]] = []
-
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        if event == "subprocess.Popen":
-            programs.append([str(args[0]), *map(str, args[1])])
-        elif event in ("os.system", "os.exec", "os.posix_spawn", "pty.spawn"):
-            programs.append([event, *map(str, args)])
-
-    sys.addaudithook(hook)
+    started = programs()
     for what in ("set", "suspend", "move", "rename"):
         there, back = makers(what, name, spec)
         run(there)
         run(back)
-    return programs
+    return started

@@ -269,8 +269,3 @@ def _command(argv: list[str], source: str | None) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     return int(status or 0)
-
-
-if __name__ == "__main__":
-    os.umask(0o022)
-    print(json.dumps(globals()[sys.argv[1]](**json.loads(sys.argv[2]))))

@@ -1,10 +1,9 @@
 """Runs inside a throw-away host, by the product's own Python: what a test of provisioning must do in the same process
-as the library. Started by test_provision_crash.py as ``python3 -I -c SOURCE COMMAND JSON``; prints one JSON value."""
+as the library. Started by test_provision_crash.py, and beside others of its kind (inside.py)."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -24,6 +23,7 @@ from jailkit.spec.settings import jail_spec
 
 PATHS = Paths()
 Target = tuple[int, str]
+Boundary = Callable[[int, str], None]
 
 
 def add_plan(host: Host, name: str, **options: Any) -> Plan:
@@ -46,7 +46,11 @@ def change(make: Callable[..., Plan], name: str, boundary: Any = None, **options
 
 
 def killed_at(target: Target, make: Callable[..., Plan], name: str, **options: Any) -> bool:
-    """Run it in a child that kills itself at the boundary. Return False if it ended before."""
+    return killed(target, lambda boundary: change(make, name, boundary, **options))
+
+
+def killed(target: Target, work: Callable[[Boundary], object]) -> bool:
+    """Do ``work`` in a child that kills itself at the boundary. Return False if it ended before."""
 
     def boundary(number: int, label: str) -> None:
         if (number, label) == target:
@@ -55,7 +59,7 @@ def killed_at(target: Target, make: Callable[..., Plan], name: str, **options: A
     pid = os.fork()
     if pid == 0:
         try:
-            change(make, name, boundary, **options)
+            work(boundary)
         finally:
             os._exit(0)
     return os.waitpid(pid, 0)[1] == signal.SIGKILL
@@ -422,7 +426,15 @@ def parallel(names: list[str], same: int) -> dict[str, Any]:
 
 
 def executed(name: str) -> list[list[str]]:
-    """Every program that add and remove start, as the interpreter's own audit events tell it."""
+    """Every program that add and remove start."""
+    seen = programs()
+    change(add_plan, name, password="a b;$(touch /canary)")
+    change(remove_plan, name)
+    return seen
+
+
+def programs() -> list[list[str]]:
+    """Every program that is started from now on, as the interpreter's own audit events tell it."""
     seen: list[list[str]] = []
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
@@ -432,8 +444,6 @@ def executed(name: str) -> list[list[str]]:
             seen.append([event, *map(str, args)])
 
     sys.addaudithook(hook)
-    change(add_plan, name, password="a b;$(touch /canary)")
-    change(remove_plan, name)
     return seen
 
 
@@ -498,8 +508,3 @@ def random_kills(name: str, rounds: int, seed: int) -> list[dict[str, Any]]:
 def children(pid: int) -> list[int]:
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
         return [int(child) for child in file.read().split()]
-
-
-if __name__ == "__main__":
-    os.umask(0o022)
-    print(json.dumps(globals()[sys.argv[1]](**json.loads(sys.argv[2]))))

@@ -7,26 +7,21 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.host import Host
 
+from .inside import PYTHON, call
 from .test_cli import EXAMPLES, difference, output
-from .test_provision_crash import INSIDE, PYTHON
 from .writable import HERS, template
 
 pytestmark = pytest.mark.host
-OWN = Path(__file__).with_name("backup_inside.py").read_text()
-SOURCE = OWN + INSIDE.replace("from __future__ import annotations", "", 1)
 
 
 def inside(host: Host, command: str, **options: Any) -> Any:
-    done = host.run([PYTHON, "-I", "-c", SOURCE, command, json.dumps(options)], timeout=110)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return call(host, ["provision_inside", "backup_inside"], command, 110, **options)
 
 
 @pytest.fixture(scope="module")

@@ -4,35 +4,19 @@ What has to happen inside the library's own process is in batch_inside.py."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.host import Host
+from tests.inside import call
 
 pytestmark = pytest.mark.host
-HERE = Path(__file__).parent
-PYTHON = "/opt/jailctl/venv/bin/python3"
-LOADER = """
-import json, os, sys, types
-os.umask(0o022)
-for name in ("tests", "tests.provision_inside", "batch_inside"):
-    sys.modules[name] = types.ModuleType(name)
-sys.modules["tests"].provision_inside = sys.modules["tests.provision_inside"]
-exec(sys.argv[1], sys.modules["tests.provision_inside"].__dict__)
-exec(sys.argv[2], sys.modules["batch_inside"].__dict__)
-print(json.dumps(getattr(sys.modules["batch_inside"], sys.argv[3])(**json.loads(sys.argv[4]))))
-"""
 
 
 def inside(host: Host, command: str, timeout: float = 110, **options: Any) -> Any:
-    sources = [(HERE / name).read_text() for name in ("provision_inside.py", "batch_inside.py")]
-    done = host.run([PYTHON, "-I", "-c", LOADER, *sources, command, json.dumps(options)], timeout=timeout)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return call(host, ["provision_inside", "batch_inside"], command, timeout, **options)
 
 
 @pytest.fixture(scope="module")

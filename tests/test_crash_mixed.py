@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 from tests.host import Host, wait_for
+from tests.inside import PYTHON
+from tests.jobs import at_once
 
 pytestmark = [pytest.mark.host, pytest.mark.slow, pytest.mark.timeout(900)]
 INSIDE = Path(__file__).with_name("crash_mixed_inside.py").read_text()
-PYTHON = "/opt/jailctl/venv/bin/python3"
 KILLS, JOBS, SEED = 300, 4, 20261125
 KEPT = ("kate", "kurt", "kim", "ken")
 """Never removed, never restored: whatever happens, what is in their homes is there."""
@@ -147,22 +148,8 @@ def kill_one_after_the_other(host: Host, number: int, kills: list[str], stop: th
 
 def chaos(host: Host) -> collections.Counter[str]:
     kills: list[str] = []
-    failed: list[BaseException] = []
     stop = threading.Event()
-
-    def run(number: int) -> None:
-        try:
-            kill_one_after_the_other(host, number, kills, stop)
-        except BaseException as error:  # noqa: BLE001 - a thread's failure is the test's
-            failed.append(error)
-            stop.set()
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(JOBS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failed, str(failed[0])
+    at_once(JOBS, lambda number: kill_one_after_the_other(host, number, kills, stop), stop)
     return collections.Counter(kills)
 
 

@@ -20,6 +20,7 @@ from jailkit.image.sandbox.ids import BUILD_BASE, BUILD_RANGE
 from jailkit.kernel import caps, proc
 from jailkit.paths import Paths
 from jailkit.provision import images
+from tests.jobs import at_once
 from tests.unit.rooted import TREE, rooted
 
 pytestmark = [pytest.mark.host, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -147,22 +148,8 @@ def test_a095_killed_two_hundred_times(paths: Paths, adopted: None) -> None:
         images.update(paths, name)
     mounts = Path("/proc/self/mountinfo").read_text()
     kills: list[str] = []
-    failed: list[BaseException] = []
     stop = threading.Event()
-
-    def run(number: int) -> None:
-        try:
-            chaos(paths, number, kills, stop)
-        except BaseException as error:  # noqa: BLE001 - a thread's failure is the test's
-            failed.append(error)
-            stop.set()
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(JOBS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failed, str(failed[0])
+    at_once(JOBS, lambda number: chaos(paths, number, kills, stop), stop)
     assert len(kills) >= KILLS and {"update", "prune", "rollback"} <= set(kills)
 
     end = time.monotonic() + 10

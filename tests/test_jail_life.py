@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import fcntl
 import os
 import random
 import signal
@@ -191,16 +190,6 @@ def test_file_systems_below_the_hosts_usr_are_seen_too(host: Host, life: int) ->
         host.run(["/bin/umount", own], check=True)
 
 
-def watched(host: Host, uid: int) -> bool:
-    """Whether the jail has a watcher: it holds the lock of that file as long as it lives."""
-    with (host.root / f"run/jailctl/jails/{uid}/watch").open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 def test_start_keeps_a_jail_that_runs_already(host: Host, life: int) -> None:
     host.jailctl("remove-user", "life", "--keep-home")
     host.run(["/bin/rm", "-r", "/home/life"], check=True)
@@ -209,7 +198,7 @@ def test_start_keeps_a_jail_that_runs_already(host: Host, life: int) -> None:
         wait_for(lambda: keepers(host, uid) != [], 5, "the jail")
         host.jailctl("start", "life")
     wait_for(lambda: of(host, uid) == ["keeper"], 5, "the session is gone")
-    wait_for(lambda: not watched(host, uid), 5, "its watcher is gone")
+    wait_for(lambda: not host.watched(uid), 5, "its watcher is gone")
     assert of(host, uid) == ["keeper"]
     host.jailctl("stop", "life")
     assert of(host, uid) == []

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from tests.host import Host, Process, wait_for
+from tests.inside import PYTHON
 
 from .escape import cli
 from .test_lifecycle_crash import inside
 
 pytestmark = pytest.mark.host
-PYTHON = "/opt/jailctl/venv/bin/python3"
 SERVER = cli.SOURCE.replace("in json.load(sys.stdin):", "in map(json.loads, sys.stdin):")
 """:mod:`tests.escape.cli_caller`, which answers line by line."""
 HOLD = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print('held', flush=True); sys.stdin.read()"

@@ -3,26 +3,20 @@ boundary, or made by many at once. What happens inside the library's own process
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.host import Host
 
-from .test_provision_crash import INSIDE, PYTHON
+from .inside import call
 
 pytestmark = pytest.mark.host
-LIFE = Path(__file__).with_name("life_inside.py").read_text()
-SOURCE = LIFE + INSIDE.replace("from __future__ import annotations", "", 1)
 
 
 def inside(host: Host, command: str, **options: Any) -> Any:
-    done = host.run([PYTHON, "-I", "-c", SOURCE, command, json.dumps(options)], timeout=110)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return call(host, ["provision_inside", "life_inside"], command, 110, **options)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -31,16 +30,6 @@ def write_plan(host: Host, name: str, text: str) -> None:
 
 def keepers(host: Host, uid: int) -> list[int]:
     return [p.pid for p in host.processes() if p.name == "keeper" and uid in p.uids]
-
-
-def watched(host: Host, uid: int) -> bool:
-    """Whether the jail has a watcher: it holds the lock of that file as long as it lives."""
-    with (host.root / f"run/jailctl/jails/{uid}/watch").open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def logins(host: Host, name: str, times: int = 3) -> float:
@@ -110,7 +99,7 @@ def test_a178_fork_bomb(host: Host) -> None:
             wait_for(lambda: int((group / "pids.current").read_text()) >= 40, 10, "it grows as far as it may")
             keeper = keepers(host, uid)
             assert "code=limit.processes" in host.wait_syslog("user=bomber code=limit", timeout=20)
-            assert keepers(host, uid) == keeper and watched(host, uid)
+            assert keepers(host, uid) == keeper and host.watched(uid)
             host.jailctl("stop", "bomber")
         assert not [p for p in host.processes() if uid in p.uids]
         assert not group.exists()
@@ -133,7 +122,7 @@ def test_a179_memory(host: Host) -> None:
             assert "code=limit.memory" in host.wait_syslog("user=hog code=limit")
             terminal.sendline("echo still $((20 + 3))")
             terminal.expect("still 23")
-            assert keepers(host, uid) == keeper and watched(host, uid)
+            assert keepers(host, uid) == keeper and host.watched(uid)
         unharmed(host, "hog", f"{LOOPS.removesuffix('; wait')}; while :; do python3 -c 'bytearray(300 << 20)'; done")
     finally:
         host.jailctl("remove-user", "hog")
@@ -195,8 +184,9 @@ def test_a_plan_that_changes_changes_its_jails(host: Host) -> None:
         ]
         (host.root / "etc/jailctl/plans.d/small.toml").unlink()
         host.jailctl("stop", "buyer")
+        mark = len(host.syslog())
         assert host.ssh("buyer", "true").returncode != 0, "without its plan nobody knows what it may"
-        assert "missing.plan" in host.wait_syslog("jailctl-start")
+        assert "missing.plan" in host.wait_syslog("jailctl-start", after=mark)
     finally:
         host.jailctl("remove-user", "buyer")
         assert not [p for p in host.processes() if uid in p.uids]

@@ -13,22 +13,20 @@ from typing import Any
 import pytest
 
 from tests.host import Host
+from tests.inside import argv as inside_argv
+from tests.inside import call
 from tests.test_cli import DOCUMENT, EXAMPLES, difference
-from tests.test_provision_crash import PYTHON
 
 pytestmark = pytest.mark.host
 
 TREE = Path(__file__).resolve().parents[1]
-INSIDE = (TREE / "tests/manifest_inside.py").read_text()
 SCRIPTS = TREE / "docs/examples"
 PLANNED = [json.loads(line) for line in re.findall(r"^```jsonl\n(.*?)^```$", DOCUMENT, re.M | re.S)[0].splitlines()]
 HASH = "$6$abcdefgh$kX1wE2bO1yH0mQ6cS0tq5M8XyV1Xr6o8bqZ0pS3w9N7aR2dK4fL5gJ6hT1uY3iC0vB8nM2zW4eD7xP9qA5sG6/"
 
 
 def inside(host: Host, command: str, timeout: float = 90, **options: Any) -> Any:
-    done = host.run([PYTHON, "-I", "-c", INSIDE, command, json.dumps(options)], timeout=timeout)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return call(host, ["manifest_inside"], command, timeout, **options)
 
 
 class Quick:
@@ -36,7 +34,7 @@ class Quick:
 
     def __init__(self, host: Host) -> None:
         self.host, self.root = host, host.root
-        self._process = host.spawn([PYTHON, "-I", "-c", INSIDE, "serve", "{}"])
+        self._process = host.spawn(inside_argv(["manifest_inside"], "serve"))
 
     def close(self) -> None:
         assert self._process.stdin is not None

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from tests.host import Host, wait_for
+from tests.inside import PYTHON
 from tests.test_provision_crash import inside
-
-PYTHON = "/opt/jailctl/venv/bin/python3"
 
 
 @pytest.fixture(scope="module")

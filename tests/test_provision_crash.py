@@ -4,23 +4,17 @@ What has to happen inside the library's own process is in provision_inside.py.""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.host import Host
-
-INSIDE = Path(__file__).with_name("provision_inside.py").read_text()
-PYTHON = "/opt/jailctl/venv/bin/python3"
+from tests.inside import call
 
 
 def inside(host: Host, command: str, timeout: float = 110, **options: Any) -> Any:
-    done = host.run([PYTHON, "-I", "-c", INSIDE, command, json.dumps(options)], timeout=timeout)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return call(host, ["provision_inside"], command, timeout, **options)
 
 
 @pytest.fixture(scope="module")

@@ -23,11 +23,11 @@ from typing import Any
 
 from tests.host import Host
 from tests.host.golden import CACHE
+from tests.inside import PYTHON
 
 from .images import Bench as Rival
 
 HERE = Path(__file__).parent
-PYTHON = "/opt/jailctl/venv/bin/python3"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dG4kjRhQTtWTVzd2t27+t0DEHMBg5VHNv9s8cVqEI user{}@example"
 ON_DISK = ("/home", "/etc/jailctl", "/var/lib/jailctl")
 FEW = 10

@@ -132,6 +132,15 @@ class Host(Ssh):
         read those from inside."""
         return Path(f"/proc/{self.init}/root")
 
+    def watched(self, uid: int) -> bool:
+        """Whether a jail has a watcher: it holds the lock of that file as long as it lives."""
+        with (self.root / f"run/jailctl/jails/{uid}/watch").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
     def ids(self, user: str | None) -> Ids:
         """Uid, gid and groups that the host's own files give the user; root's for None."""
         if user is None:
