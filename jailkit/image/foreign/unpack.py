@@ -19,6 +19,7 @@ import json
 import os
 import resource
 import signal
+import stat
 import struct
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -166,6 +167,23 @@ def error(status: int, limits: Limits) -> JailkitError:
     if status == 128 + signal.SIGKILL:  # at its limit of time the kernel kills it (setrlimit(2), RLIMIT_CPU)
         return unsafe(f"its unpacking was killed: it takes more than {SECONDS} s, or memory is short")
     return JailkitError("invalid.archive", f"its unpacking ended too early, with status {status}", "try again")
+
+
+@contextlib.contextmanager
+def opened(path: str, way: Callable[[int], int] | None = None) -> Iterator[int]:
+    """A descriptor of the archive ``path``, a plain file. way: opens it with the flags given, where that is not by this
+    path. Raise ``missing.archive``, ``invalid.archive``."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags) if way is None else way(flags)
+    except OSError as error:
+        raise JailkitError("missing.archive", f"cannot open {path}: {error.strerror}", f"ls -l {path}") from None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise JailkitError("invalid.archive", f"{path} is not a plain file", f"ls -l {path}")
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager

@@ -89,7 +89,7 @@ class Restore:
     def judged(self, host: Host) -> Plan:
         name, goal = user_name(self.name), user_name(self.into or self.name)
         path = os.path.abspath(self.file)
-        with check.labelled(os.path.basename(path)), check.opened(path) as fd:
+        with check.opened(path) as fd:
             row = host.row(goal)
             plain = self.home_only and not check.sort(fd, host.paths)
             if self.strip and not plain:

@@ -69,7 +69,7 @@ class Unpack(Operation):
         world.point("unpacked")
 
     def _from_file(self, world: World, row: Row, parts: process.Parts) -> dict[str, Any]:
-        with check.labelled(os.path.basename(self.file)), check.opened(self.file) as fd:
+        with check.opened(self.file) as fd:
             if check.mark(fd) != tuple(self.mark):
                 raise JailkitError("conflict.archive-changed", f"{self.file} has changed meanwhile", "run it again")
             owner = Owner((self.was[0], self.was[1]), (row.uid, row.gid))
