@@ -9,7 +9,6 @@ from ...jail import recipe as recipes
 from ...jail.stop import stop
 from ...kernel import disk
 from ...kernel.beneath import require_root_owned_chain
-from ...kernel.libc import call
 from ...paths import Paths
 from .. import homes, layers, quota, resolve
 from ..backup import check, process, snapshot
@@ -19,9 +18,6 @@ from ..lock import locked
 from ..state import Row
 from ..world import World
 from .base import Operation
-
-_AT_FDCWD = -100
-_EXCHANGE = 2
 
 
 def below(row: Row) -> str:
@@ -99,8 +95,7 @@ class Unpack(Operation):
 
 @dataclass(frozen=True)
 class Swap(Operation):
-    """The new home and layer take their places, each in one step (renameat2(2), RENAME_EXCHANGE); what was there is
-    kept where they were."""
+    """The new home and layer take their places, each in one step; what was there is kept where they were."""
 
     home: str
     token: str
@@ -131,14 +126,14 @@ class Swap(Operation):
             if place == self.home and os.path.lexists(place) and not homes.is_own(os.lstat(place), row):
                 raise JailkitError("unsafe.home-owner", f"{place} does not belong to this jail", f"ls -ld {place}")
             quota.adopt(staged, row)
-            _move(staged, place)
+            disk.take_place(staged, place)
             world.point("exchanged")
 
     def undo(self, world: World) -> None:
         inodes = world.note.get("inodes", {})
         for staged, place in reversed(self._pairs(world)):
             if inodes.get(place) is not None and _inode(place) == inodes[place]:
-                _move(place, staged)
+                disk.take_place(place, staged)
 
 
 def _inode(path: str) -> list[int] | None:
@@ -147,17 +142,6 @@ def _inode(path: str) -> list[int] | None:
     except FileNotFoundError:
         return None
     return [status.st_dev, status.st_ino]
-
-
-def _move(source: str, target: str) -> None:
-    """In both directions where there is something."""
-    if os.path.lexists(target):
-        both = (os.fsencode(source), os.fsencode(target))
-        call("renameat2", _AT_FDCWD, both[0], _AT_FDCWD, both[1], _EXCHANGE, what=f"exchange {target}")
-    else:
-        os.rename(source, target)
-    for directory in {os.path.dirname(source), os.path.dirname(target)}:
-        disk.sync_names(directory)
 
 
 @dataclass(frozen=True)
