@@ -72,8 +72,8 @@ def shared(paths: Paths, row: Row, parts: Parts, path: str, stack: contextlib.Ex
     """A copy that shares all blocks, or None where the file system cannot."""
     if not _shares(parts.home) or (parts.layer is not None and not _same(parts)):
         return None
-    remove(path)  # of a run that was killed
-    stack.callback(remove, path)
+    remove_tree(path)  # of a run that was killed
+    stack.callback(remove_tree, path)
     stack.enter_context(place(path, replace(row, level="namespaces")))
     home, upper = _directory(f"{path}/home"), None
     stack.callback(os.close, home)
@@ -131,7 +131,3 @@ def _shares(fd: int) -> bool:
 def beside(home: str, name: str, token: str) -> str:
     """A directory beside the home, root's, for what is to become one."""
     return f"{os.path.dirname(home)}/.{name}.jailctl-{token}"
-
-
-def remove(place: str) -> None:
-    remove_tree(place)

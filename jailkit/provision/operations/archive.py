@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...jail import freeze
+from ...kernel.beneath import remove_tree
 from .. import files
 from ..backup import manifest, process, snapshot, target
 from ..backup.process import Shown, Written
@@ -91,7 +92,7 @@ class WriteArchive(Operation):
         if isinstance(world.note.get("temporary"), str):
             files.remove(world.note["temporary"])
         if isinstance(world.note.get("beside"), str):
-            snapshot.remove(world.note["beside"])
+            remove_tree(world.note["beside"])
         row = world.state.get(world.name)
         if row is not None:
             freeze.thaw(row.uid)

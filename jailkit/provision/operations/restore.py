@@ -8,7 +8,7 @@ from ...errors import JailkitError
 from ...jail import recipe as recipes
 from ...jail.stop import stop
 from ...kernel import disk
-from ...kernel.beneath import require_root_owned_chain
+from ...kernel.beneath import remove_tree, require_root_owned_chain
 from ...paths import Paths
 from .. import homes, layers, quota, resolve
 from ..backup import check, process, snapshot
@@ -50,7 +50,7 @@ class Unpack(Operation):
 
     def prepare(self, world: World) -> None:
         row = world.row()
-        self._sweep(world)
+        _sweep(world, self.home, self.token)
         place = snapshot.beside(self.home, world.name, self.token)
         require_root_owned_chain(os.path.dirname(place))
         with snapshot.place(place, row) as made, layers.fresh(world.paths, world.name, row.base, self.token) as upper:
@@ -86,11 +86,12 @@ class Unpack(Operation):
         """All of it shows nowhere yet."""
 
     def undo(self, world: World) -> None:
-        self._sweep(world)
+        _sweep(world, self.home, self.token)
 
-    def _sweep(self, world: World) -> None:
-        snapshot.remove(snapshot.beside(self.home, world.name, self.token))
-        snapshot.remove(layers.beside(world.paths, world.name, self.token))
+
+def _sweep(world: World, home: str, token: str) -> None:
+    remove_tree(snapshot.beside(home, world.name, token))
+    remove_tree(layers.beside(world.paths, world.name, token))
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,7 @@ class DropOld(Operation):
         return "delete what was there before"
 
     def apply(self, world: World) -> None:
-        snapshot.remove(snapshot.beside(self.home, world.name, self.token))
-        snapshot.remove(layers.beside(world.paths, world.name, self.token))
+        _sweep(world, self.home, self.token)
 
 
 @dataclass(frozen=True)
