@@ -28,6 +28,7 @@ __all__ = [
     "clear",
     "counts",
     "directory",
+    "file_system",
     "place",
     "set_limits",
     "support",
