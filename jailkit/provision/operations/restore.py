@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import JailkitError
+from ...jail import chroot
 from ...jail import recipe as recipes
 from ...jail.stop import stop
 from ...kernel import disk
@@ -22,7 +23,7 @@ from .base import Operation
 
 def below(row: Row) -> str:
     """Where in a backup the part of the home begins that is hers to fill."""
-    return f"{HOME}/files" if row.level == "chroot" else HOME
+    return f"{HOME}/{chroot.FILES}" if row.level == "chroot" else HOME
 
 
 @dataclass(frozen=True)
