@@ -43,7 +43,6 @@ _PYC = 64 << 20
 _STEP = 20_000
 _LINES = 10_000
 _KINDS = ("file", "directory", "link", "hard link", "fifo", "device")
-_F_SETPIPE_SZ = 1031
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def records(archive: int, directory: str, limits: Limits) -> Generator[Record, N
     tarball.warm_up()
     output, output_in = os.pipe2(os.O_CLOEXEC)
     with contextlib.suppress(OSError):  # a larger pipe is only faster
-        fcntl.fcntl(output_in, _F_SETPIPE_SZ, 1 << 20)
+        fcntl.fcntl(output_in, fcntl.F_SETPIPE_SZ, 1 << 20)
     null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
     rules = {
         resource.RLIMIT_AS: own_memory() + MEMORY, resource.RLIMIT_CPU: SECONDS, resource.RLIMIT_FSIZE: 0,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -37,7 +38,6 @@ _SHUT = mount.NOSUID | mount.NODEV | mount.NOEXEC
 _MEMORY = 4 << 30
 _DEPTH = 8192
 _SO_SNDBUFFORCE = 32
-_F_SETPIPE_SZ = 1031
 _BLOCK = 1 << 20
 Moved = Callable[[int], None]
 """Called with the number of bytes that have gone through so far."""
@@ -59,12 +59,10 @@ class Ends:
     fds: set[int] = field(default_factory=set)
 
     def pipe(self) -> tuple[int, int]:
-        import fcntl
-
         out, into = os.pipe2(os.O_CLOEXEC)
         self.own(out, into)
         with contextlib.suppress(OSError):  # a larger one is only faster
-            fcntl.fcntl(into, _F_SETPIPE_SZ, _BLOCK)
+            fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, _BLOCK)
         return out, into
 
     def own(self, *fds: int) -> None:

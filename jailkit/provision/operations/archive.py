@@ -79,8 +79,7 @@ class WriteArchive(Operation):
             with snapshot.opened(world.paths, row, self.home, layer=False) as parts:
                 return process.write(world.paths, row, parts, output, name, Shown("."), world.moved), "stopped"
         with snapshot.taken(world.paths, row, self.home, world.note["beside"], self.live) as (parts, how):
-            field_ = world.look.password_field(row.name) or "*"
-            data = manifest.of(world.paths, row, how, parts.layer is not None, field_[0] not in "*!")
+            data = manifest.of(world.paths, row, how, parts.layer is not None, world.look.password_field(row.name))
             return process.write(world.paths, row, parts, output, name, Shown("home", data), world.moved), how
 
     def undo(self, world: World) -> None:
