@@ -107,7 +107,7 @@ def _look(settings: Settings, file: str, listed: bool) -> int:
         elif not settings.quiet:
             say(settings, _line(entry))
 
-    with check.labelled(os.path.basename(path)), check.opened(path) as fd, Progress(settings, f"reading {file}"):
+    with check.opened(path) as fd, Progress(settings, f"reading {file}"):
         paths = Paths(settings.root)
         plain = not check.sort(fd, paths)
         found = check.whole(paths, fd, Shape(plain), check.LIMITS, seen)

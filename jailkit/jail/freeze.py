@@ -43,10 +43,7 @@ class Held:
     def freeze(self, uid: int) -> None:
         helper = _Helper(uid)
         self._stack.callback(helper.end)
-        if slices.systemd():
-            path = f"/sys/fs/cgroup/user.slice/user-{uid}.slice"
-        else:
-            path = _group(uid)
+        path = _frozen(uid)
         if path and os.path.exists(f"{path}/cgroup.freeze"):
             done = freezer.freeze_v2(path, _SECONDS)
         else:
@@ -60,10 +57,14 @@ class Held:
 
 def thaw(uid: int) -> None:
     """Whatever of the jail is frozen runs on."""
-    for path in (f"/sys/fs/cgroup/user.slice/user-{uid}.slice" if slices.systemd() else _group(uid),):
-        if path:
-            freezer.thaw_v2(path)
+    if path := _frozen(uid):
+        freezer.thaw_v2(path)
     freezer.thaw_v1(str(uid))
+
+
+def _frozen(uid: int) -> str:
+    """The control group that is frozen as a whole, where v2 can, or ""."""
+    return slices.of_user(uid) if slices.systemd() else _group(uid)
 
 
 def _group(uid: int) -> str:

@@ -8,6 +8,7 @@ import os
 import struct
 
 from ..paths import Paths
+from . import slices
 
 TYPE_CHECKING = False  # typing's own constant costs an import
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 MAGIC = b"JAILMET1"
 _METER = struct.Struct("=8s5Q")
-_SLICES = "/sys/fs/cgroup/user.slice"
 
 
 class Meter:
@@ -66,7 +66,7 @@ def figures(uid: int, procs: Sequence[str]) -> tuple[int, int, int]:
     """CPU time in microseconds, inode of the control group that counts it (0: nobody counts), most memory at once in
     bytes (0: not known). Of the groups of v1, each file is in one; with systemd it is the user's slice."""
     cpu = group = peak = 0
-    for path in [os.path.dirname(path) for path in procs] or [f"{_SLICES}/user-{uid}.slice"]:
+    for path in [os.path.dirname(path) for path in procs] or [slices.of_user(uid)]:
         nanoseconds, used = _number(f"{path}/cpuacct.usage"), _number(f"{path}/cpu.stat", "usage_usec ")
         if nanoseconds is not None or used is not None:
             cpu, group = used if used is not None else (nanoseconds or 0) // 1000, os.stat(path).st_ino

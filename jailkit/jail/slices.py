@@ -34,6 +34,11 @@ def systemd() -> bool:
     return os.path.isdir("/run/systemd/system")
 
 
+def of_user(uid: int) -> str:
+    """Directory of the user's slice, where systemd keeps one."""
+    return f"{_SLICES}/user-{uid}.slice"
+
+
 def adopt(uid: int, pid: int, amounts: Amounts) -> Place:
     """Put the keeper ``pid`` into its place, under its limits. Raise ``host.systemd``, ``host.limit``."""
     found = place(uid, amounts)
@@ -61,7 +66,7 @@ def limit(uid: int, amounts: Amounts) -> tuple[Place, list[str]]:
         if systemd():
             _properties(uid, amounts)
             wanted = (("pids.events", amounts.processes), ("memory.events", amounts.memory))
-            events = [f"{_SLICES}/user-{uid}.slice/{file}" for file, value in wanted if value is not None]
+            events = [f"{of_user(uid)}/{file}" for file, value in wanted if value is not None]
             return Place((), tuple(events)), []
         groups = cgroup.make(str(uid), amounts)
         problems = cgroup.limit(str(uid), amounts) if groups else []
@@ -95,7 +100,7 @@ def forget(uid: int) -> None:
 def evict(uid: int) -> None:
     """End what an earlier jail of ``uid`` left in its place: a keeper whose record was lost or damaged. Only the user's
     own processes: the group also holds sshd's, which may be the very login that we are starting for."""
-    places = [f"{_SLICES}/user-{uid}.slice/jailctl-{uid}.scope"] if systemd() else groups(uid)[:1]
+    places = [f"{of_user(uid)}/jailctl-{uid}.scope"] if systemd() else groups(uid)[:1]
     for _ in range(500):
         left = [(path, pid) for path in places for pid in cgroup.members(path) if proc.has_uid(pid, uid)]
         if not left:

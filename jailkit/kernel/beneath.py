@@ -87,7 +87,8 @@ def _require(fd: int, path: str, owner: int, directory: bool = True) -> None:
         )
 
 
-def _mount_id(fd: int) -> int:
+def mount_id(fd: int) -> int:
+    """Of the mount that ``fd`` is in. Raise OSError."""
     # statx(2) has it as stx_mnt_id; /proc/self/fdinfo says the same and needs no binding
     with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
         for line in file:
@@ -223,10 +224,10 @@ class Tree:
 
         Never follows a link, never leaves the mount: a directory that is a mount point is refused by openat2 (EXDEV)
         before anything in it is looked at, and rmdir(2) on it answers EBUSY. Raise ``busy.mounted``, OSError."""
-        return _remove_content(self.fd, _mount_id(self.fd), self.path)
+        return _remove_content(self.fd, mount_id(self.fd), self.path)
 
 
-def _remove_content(root: int, mount_id: int, label: str) -> int:
+def _remove_content(root: int, mount: int, label: str) -> int:
     """Depth first with an explicit stack: a tenant's tree may be deeper than Python's, and PATH_MAX's, limits."""
     removed = 0
     stack: list[tuple[int, str, Iterator[str]]] = [(os.dup(root), "", iter(os.listdir(root)))]
@@ -241,7 +242,7 @@ def _remove_content(root: int, mount_id: int, label: str) -> int:
                     os.rmdir(name, dir_fd=stack[-1][0])
                     removed += 1
                 continue
-            child = _unlink_or_open(fd, entry, mount_id, label)
+            child = _unlink_or_open(fd, entry, mount, label)
             if child is None:
                 removed += 1
             else:
@@ -274,7 +275,7 @@ def _again(root: int) -> Iterator[str]:
         yield names[0]
 
 
-def _unlink_or_open(directory: int, name: str, mount_id: int, label: str) -> int | None:
+def _unlink_or_open(directory: int, name: str, mount: int, label: str) -> int | None:
     """Unlink ``name`` and return None; or, if it is a directory of this mount, return its descriptor."""
     try:
         os.unlink(name, dir_fd=directory)
@@ -285,7 +286,7 @@ def _unlink_or_open(directory: int, name: str, mount_id: int, label: str) -> int
         if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
             raise
     child = openat2(directory, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    if _mount_id(child) != mount_id:
+    if mount_id(child) != mount:
         os.close(child)
         raise JailkitError("busy.mounted", f"{label}: {name} is a mount point", f"findmnt -R {label}")
     return child
@@ -302,7 +303,7 @@ def remove_tree(path: str) -> int:
     except FileNotFoundError:
         return 0
     with tree, Tree(parent or "/") as above:
-        if _mount_id(tree.fd) != _mount_id(above.fd):
+        if mount_id(tree.fd) != mount_id(above.fd):
             raise JailkitError("busy.mounted", f"{path} is a mount point", f"findmnt {path}")
         removed = tree.remove_content()
         os.rmdir(name, dir_fd=above.fd)

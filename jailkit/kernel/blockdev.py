@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from .beneath import mount_id
+
 
 def disks(path: str) -> list[str]:
     """MAJOR:MINOR of the whole disks (partitions cannot be slowed by themselves) of the file system that ``path``, or
@@ -31,8 +33,7 @@ def _mounted(path: str) -> tuple[str, str]:
     """Kind and source of the mount that ``path`` is in, by its id (proc_pid_fdinfo(5), proc_pid_mountinfo(5))."""
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as info:
-            mount = next(line.split()[1] for line in info if line.startswith("mnt_id:"))
+        mount = str(mount_id(fd))
     finally:
         os.close(fd)
     with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 from .libc import call
 
+_AT_FDCWD = -100
+_EXCHANGE = 2
+
 
 def sync_names(directory: str) -> None:
     """Make names in ``directory`` last (fsync(2): a rename is on the disk when its directory is). Raise OSError."""
@@ -17,6 +20,18 @@ def sync_names(directory: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def take_place(made: str, place: str) -> None:
+    """Give ``made`` the name ``place``, in one step; what stood there, if anything, has the other name then
+    (renameat2(2), RENAME_EXCHANGE). Both last. Raise OSError."""
+    if os.path.lexists(place):
+        one, other = os.fsencode(made), os.fsencode(place)
+        call("renameat2", _AT_FDCWD, one, _AT_FDCWD, other, _EXCHANGE, what=f"exchange {place}")
+    else:
+        os.rename(made, place)
+    for directory in {os.path.dirname(made), os.path.dirname(place)}:
+        sync_names(directory)
 
 
 def sync_file_system(directory: str) -> None:

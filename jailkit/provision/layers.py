@@ -22,13 +22,10 @@ from ..jail import stop as jail_stop
 from ..jail.recipe import Recipe
 from ..kernel import disk, quota
 from ..kernel.beneath import remove_tree
-from ..kernel.libc import call
 from ..names import image_reference
 from ..paths import Paths
 from .lock import locked
 
-_AT_FDCWD = -100
-_EXCHANGE = 2
 Log = Callable[[str], None]
 
 
@@ -113,13 +110,8 @@ def reset(paths: Paths, name: str, end: bool = False, dry_run: bool = False) -> 
         return _count(paths, recipe)
     with locked(paths, name), _cold(paths, recipe, end):
         count = _count(paths, recipe)
-        made, place = _fresh(paths, name, recipe.base), paths.layer(name)
-        if os.path.lexists(place):
-            both = (os.fsencode(made), os.fsencode(place))
-            call("renameat2", _AT_FDCWD, both[0], _AT_FDCWD, both[1], _EXCHANGE, what=f"exchange {place}")
-        else:
-            os.rename(made, place)
-        disk.sync_names(paths.jail(name))
+        made = _fresh(paths, name, recipe.base)
+        disk.take_place(made, paths.layer(name))
         remove_tree(made)
     return count
 

@@ -140,8 +140,7 @@ def put(paths: Paths, row: Row, limit: Limit, trees_to_adopt: list[str]) -> None
     ``busy.files``, OSError."""
     for place in trees_to_adopt:
         _adopt(place, row)
-    for place in [row.home, *trees(paths, row.name, row.home)]:
-        place = _there(place)
+    for place in dict.fromkeys([_there(row.home), *trees(paths, row.name, row.home)]):
         try:
             if limit or quota.support(place).kind:
                 quota.set_limits(place, row.base, limit.disk, limit.inodes)

@@ -17,7 +17,6 @@ import hashlib
 import io
 import json
 import os
-import stat
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -148,7 +147,7 @@ def import_(paths: Paths, file: str) -> tuple[str, bool]:
     label = os.path.basename(file)
     try:
         with (
-            _opened(file) as fd, contents.in_use(paths), scratch.directory(paths) as place, unpack.named(label),
+            unpack.opened(file) as fd, contents.in_use(paths), scratch.directory(paths) as place, unpack.named(label),
             contextlib.closing(unpack.records(fd, place, LIMITS)) as records,
         ):  # fmt: skip
             digest, template, rows = _manifest(paths, next(records, None))
@@ -160,20 +159,6 @@ def import_(paths: Paths, file: str) -> tuple[str, bool]:
             return made, changed
     except OSError as error:
         raise JailkitError("io.archive", f"cannot import {file}: {error.strerror}", "df -h /var/lib/jailctl") from None
-
-
-@contextlib.contextmanager
-def _opened(file: str) -> Iterator[int]:
-    try:
-        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError as error:
-        raise JailkitError("missing.archive", f"cannot open {file}: {error.strerror}", f"ls -l {file}") from None
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise JailkitError("invalid.archive", f"{file} is not a plain file", f"ls -l {file}")
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _foreign(text: str) -> JailkitError:

@@ -19,6 +19,7 @@ import json
 import os
 import resource
 import signal
+import stat
 import struct
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -42,7 +43,6 @@ _PYC = 64 << 20
 _STEP = 20_000
 _LINES = 10_000
 _KINDS = ("file", "directory", "link", "hard link", "fifo", "device")
-_F_SETPIPE_SZ = 1031
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def records(archive: int, directory: str, limits: Limits) -> Generator[Record, N
     tarball.warm_up()
     output, output_in = os.pipe2(os.O_CLOEXEC)
     with contextlib.suppress(OSError):  # a larger pipe is only faster
-        fcntl.fcntl(output_in, _F_SETPIPE_SZ, 1 << 20)
+        fcntl.fcntl(output_in, fcntl.F_SETPIPE_SZ, 1 << 20)
     null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
     rules = {
         resource.RLIMIT_AS: own_memory() + MEMORY, resource.RLIMIT_CPU: SECONDS, resource.RLIMIT_FSIZE: 0,
@@ -166,6 +166,23 @@ def error(status: int, limits: Limits) -> JailkitError:
     if status == 128 + signal.SIGKILL:  # at its limit of time the kernel kills it (setrlimit(2), RLIMIT_CPU)
         return unsafe(f"its unpacking was killed: it takes more than {SECONDS} s, or memory is short")
     return JailkitError("invalid.archive", f"its unpacking ended too early, with status {status}", "try again")
+
+
+@contextlib.contextmanager
+def opened(path: str, way: Callable[[int], int] | None = None) -> Iterator[int]:
+    """A descriptor of the archive ``path``, a plain file. way: opens it with the flags given, where that is not by this
+    path. Raise ``missing.archive``, ``invalid.archive``."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags) if way is None else way(flags)
+    except OSError as error:
+        raise JailkitError("missing.archive", f"cannot open {path}: {error.strerror}", f"ls -l {path}") from None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise JailkitError("invalid.archive", f"{path} is not a plain file", f"ls -l {path}")
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What confine.py and throwaway.py do alike with the processes that they fork."""
+"""What confined and throw-away processes do alike."""
 
 from __future__ import annotations
 
@@ -21,3 +21,10 @@ def exit_code(status: int) -> int:
     """Of a wait status (wait(2)): the exit status; 128 + n for signal n, as a shell would say."""
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """However little a write(2) takes. Raise OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ...errors import JailkitError
@@ -65,25 +63,16 @@ def _table(spec: TemplateSpec) -> TarSource:
     return spec.tar
 
 
-@contextmanager
-def _opened(table: TarSource, directory: str, host_root: str) -> Iterator[int]:
+def _opened(table: TarSource, directory: str, host_root: str) -> AbstractContextManager[int]:
     """A descriptor of the file. One of the template's folder is reached without a link."""
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    try:
-        if table.file.startswith("/"):
-            fd = os.open(host_root.rstrip("/") + table.file, flags)
-        else:
-            with Tree(directory) as tree:
-                fd = tree.open(table.file, flags)
-    except OSError as error:
-        where = table.file if table.file.startswith("/") else f"{directory}/{table.file}"
-        raise JailkitError("missing.archive", f"cannot open {where}: {error.strerror}", f"ls -l {where}") from None
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise JailkitError("invalid.archive", f"{table.file} is not a plain file", f"ls -l {table.file}")
-        yield fd
-    finally:
-        os.close(fd)
+    if table.file.startswith("/"):
+        return unpack.opened(table.file, lambda flags: os.open(host_root.rstrip("/") + table.file, flags))
+    return unpack.opened(f"{directory}/{table.file}", lambda flags: _beneath(directory, table.file, flags))
+
+
+def _beneath(directory: str, file: str, flags: int) -> int:
+    with Tree(directory) as tree:
+        return tree.open(file, flags)
 
 
 def _identity(fd: int) -> list[int]:

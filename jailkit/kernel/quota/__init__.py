@@ -28,6 +28,7 @@ __all__ = [
     "clear",
     "counts",
     "directory",
+    "file_system",
     "place",
     "set_limits",
     "support",
@@ -58,8 +59,12 @@ def support(path: str, own: bool = False) -> Support:
     """What the file system of the directory ``path`` can hold. own: ``path`` itself is to be limited, not something
     below it. Changes nothing. Raise OSError."""
     with _opened(path) as fd:
-        name = file_system(fd)
-        return qgroup.support(fd, path, own) if name == "btrfs" else project.support(fd, path, name)
+        return _support(fd, path, own)
+
+
+def _support(fd: int, path: str, own: bool = False) -> Support:
+    name = file_system(fd)
+    return qgroup.support(fd, path, own) if name == "btrfs" else project.support(fd, path, name)
 
 
 def directory(path: str, number: int) -> None:
@@ -82,8 +87,8 @@ def adopt(path: str, number: int) -> None:
     """Let the tree at ``path`` count for ``number``, and what comes into it later. May be done again.
 
     Raise :class:`Refused`; OSError: EAGAIN when its user hinders it."""
-    found = support(path, own=True)
     with _opened(path) as fd:
+        found = _support(fd, path, own=True)
         if found.kind == "project":
             project.adopt(fd, number)
         elif found.kind == "qgroup":
@@ -95,20 +100,20 @@ def adopt(path: str, number: int) -> None:
 def set_limits(path: str, number: int, size: int, inodes: int) -> None:
     """Limit what ``number`` may have on the file system of ``path`` to ``size`` bytes and ``inodes``; 0: no limit. At
     once, for who is writing too. Raise :class:`Refused`, OSError."""
-    found = support(path)
-    if not found.kind:
-        raise Refused(found.reason, found.hint)
-    if inodes and not found.inodes:
-        raise Refused(found.no_inodes, found.hint)
     with _opened(path) as fd:
+        found = _support(fd, path)
+        if not found.kind:
+            raise Refused(found.reason, found.hint)
+        if inodes and not found.inodes:
+            raise Refused(found.no_inodes, found.hint)
         holder = project if found.kind == "project" else qgroup
         holder.set_limits(fd, number, size, inodes)
 
 
 def counts(path: str, number: int) -> bool:
     """Whether the tree at ``path`` counts for ``number``, as its top says. Raise OSError."""
-    kind = support(path, own=True).kind
     with _opened(path) as fd:
+        kind = _support(fd, path, own=True).kind
         if kind == "project":
             return project.project_of(fd) == number
         return kind == "qgroup" and qgroup.counts(fd, number)
@@ -116,8 +121,8 @@ def counts(path: str, number: int) -> bool:
 
 def usage(path: str, number: int) -> Usage | None:
     """What ``number`` has on the file system of ``path``, with its limits; None where nobody counts. Raise OSError."""
-    kind = support(path).kind
     with _opened(path) as fd:
+        kind = _support(fd, path).kind
         if kind == "project":
             return project.usage(fd, number)
         return qgroup.usage(fd, number) if kind == "qgroup" else None
@@ -139,9 +144,9 @@ def clear(path: str, number: int, keep: bool) -> None:
     """No limit for ``number`` on the file system of ``path`` any more. keep: the tree at ``path`` stays and is to count
     for nobody; else it goes, as does what the file system remembers of the number. Done again, or where there is
     nothing, it does nothing. Raise OSError."""
-    found = support(path, own=True)
     with _opened(path) as fd:
-        if found.kind == "project":
+        kind = _support(fd, path, own=True).kind
+        if kind == "project":
             project.clear(fd, number, keep)
-        elif found.kind == "qgroup":
+        elif kind == "qgroup":
             qgroup.clear(fd, number)

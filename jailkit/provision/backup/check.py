@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import os
-import stat
 import struct
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -45,17 +44,10 @@ class Checked:
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[int]:
-    """The archive at ``path``, a plain file. Raise ``missing.archive``, ``invalid.archive``."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError as error:
-        raise JailkitError("missing.archive", f"cannot open {path}: {error.strerror}", f"ls -l {path}") from None
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise JailkitError("invalid.archive", f"{path} is not a plain file", f"ls -l {path}")
+    """The archive at ``path``, a plain file; errors of it begin with its name. Raise ``missing.archive``,
+    ``invalid.archive``."""
+    with unpack.named(os.path.basename(path)), unpack.opened(path) as fd:
         yield fd
-    finally:
-        os.close(fd)
 
 
 def mark(fd: int) -> tuple[int, ...]:
@@ -144,8 +136,3 @@ def sort(fd: int, paths: Paths) -> bool:
     ) as entries:  # fmt: skip
         found = next(entries, None)
         return found is not None and found[0].name == parse.MANIFEST
-
-
-def labelled(label: str) -> contextlib.AbstractContextManager[None]:
-    """Errors of an archive begin with its name."""
-    return unpack.named(label)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from ...errors import JailkitError
+from ...jail.recipe import RANGE
 from ...kernel.beneath import openat2
 from . import entry as entries
 from . import marks
@@ -28,7 +29,6 @@ BLOCK = 1 << 20
 _LINE = 16 << 20
 _PACKET = 512 << 10
 _FICLONE = 0x40049409
-_RANGE = 1024
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _NO_CLONE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM)
 
@@ -293,7 +293,7 @@ class Filler:
 
     def _id(self, found: int, which: int) -> int:
         was, own = self._owner.was[which], self._owner.own[which]
-        return found if found != was and 0 <= found < _RANGE and found != own else own
+        return found if found != was and 0 <= found < RANGE and found != own else own
 
     def _attribute(self, fd: int, key: str, value: bytes) -> None:
         if key == OPAQUE:
@@ -315,7 +315,7 @@ class Filler:
             tag, bits, number = struct.unpack_from("<HHI", value, at)
             if tag in (0x02, 0x08):  # ACL_USER, ACL_GROUP
                 which = tag == 0x08
-                if number != self._owner.was[which] and number >= _RANGE:
+                if number != self._owner.was[which] and number >= RANGE:
                     continue
                 number = self._id(number, which)
             made += struct.pack("<HHI", tag, bits, number)

@@ -42,8 +42,8 @@ class Manifest(Model):
     spec: JailSpec
 
 
-def of(paths: Paths, row: Row, taken: str, layer: bool, password: bool) -> bytes:
-    """The manifest of a backup that is made now."""
+def of(paths: Paths, row: Row, taken: str, layer: bool, password: str | None) -> bytes:
+    """The manifest of a backup that is made now. password: the account's field of shadow(5)."""
     template, image = row.spec.get("template"), ""  # the first is None where the plan or the host says it
     try:
         recipe = recipes.load(paths, row.name)
@@ -55,7 +55,8 @@ def of(paths: Paths, row: Row, taken: str, layer: bool, password: bool) -> bytes
         "format": FORMAT, "name": row.name, "uid": row.uid, "gid": row.gid, "level": row.level, "home": row.home,
         "template": template, "image": image, "taken": taken, "created": stamp(),
         "host": os.uname().nodename, "version": version("jailkit"),
-        "parts": ["home", "layer"] if layer else ["home"], "password": password, "spec": row.spec,
+        "parts": ["home", "layer"] if layer else ["home"], "password": (password or "*")[0] not in "*!",
+        "spec": row.spec,
     }  # fmt: skip
     return json.dumps(values, indent=1).encode()
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import zstandard
 
+from ...image.sandbox.child import write_all
+
 BLOCK = 1 << 20
 _LEVEL = 3
 """That of the program zstd."""
@@ -24,15 +26,9 @@ def main(kind: str) -> int:
     """The confined process. kind: a key of :data:`PACKERS`."""
     packer = PACKERS[kind]()
     while data := os.read(0, BLOCK):
-        _put(packer.compress(data))
-    _put(packer.flush())
+        write_all(1, packer.compress(data))
+    write_all(1, packer.flush())
     return 0
-
-
-def _put(data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(1, view) :]
 
 
 def warm_up() -> None:

@@ -30,6 +30,7 @@ from ..operations import (
     WriteArchive,
     WriteSpec,
 )
+from ..operations.restore import below
 from ..state import OpenPlan, Row
 from . import check, snapshot, target
 from .judge import HOME, Shape
@@ -89,13 +90,12 @@ class Restore:
     def judged(self, host: Host) -> Plan:
         name, goal = user_name(self.name), user_name(self.into or self.name)
         path = os.path.abspath(self.file)
-        with check.labelled(os.path.basename(path)), check.opened(path) as fd:
+        with check.opened(path) as fd:
             row = host.row(goal)
             plain = self.home_only and not check.sort(fd, host.paths)
             if self.strip and not plain:
                 raise JailkitError("usage.restore", "--strip-components is for the tar of a home", "leave it out")
-            files = row is not None and row.level == "chroot"
-            shape = Shape(plain, self.strip, f"{HOME}/files" if plain and files else HOME)
+            shape = Shape(plain, self.strip, below(row) if row is not None else HOME)
             found = check.whole(host.paths, fd, shape, check.room(os.path.dirname(_home(host, row, goal))))
             made = found.manifest
             if made is not None and made.name != name:

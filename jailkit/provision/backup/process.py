@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from ...errors import JailkitError
 from ...image.foreign import unpack
 from ...image.foreign.tarball import Limits
 from ...image.sandbox import confine
+from ...image.sandbox.child import write_all
 from ...image.sandbox.confine import Confined, Tenant, Terms
 from ...jail import runtime
 from ...jail.recipe import RANGE
@@ -37,7 +39,6 @@ _SHUT = mount.NOSUID | mount.NODEV | mount.NOEXEC
 _MEMORY = 4 << 30
 _DEPTH = 8192
 _SO_SNDBUFFORCE = 32
-_F_SETPIPE_SZ = 1031
 _BLOCK = 1 << 20
 Moved = Callable[[int], None]
 """Called with the number of bytes that have gone through so far."""
@@ -59,12 +60,10 @@ class Ends:
     fds: set[int] = field(default_factory=set)
 
     def pipe(self) -> tuple[int, int]:
-        import fcntl
-
         out, into = os.pipe2(os.O_CLOEXEC)
         self.own(out, into)
         with contextlib.suppress(OSError):  # a larger one is only faster
-            fcntl.fcntl(into, _F_SETPIPE_SZ, _BLOCK)
+            fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, _BLOCK)
         return out, into
 
     def own(self, *fds: int) -> None:
@@ -187,55 +186,24 @@ def write(
             ends.close(packed_in)
             ends.close(tar)
             tar = packed
-        size, digest, answer = _take(tar, report, ours, output, moved)
+        digest, size, answer = hashlib.sha256(), 0, bytearray()
+
+        def take(data: bytes) -> None:
+            nonlocal size
+            digest.update(data)
+            size += len(data)
+            write_all(output, data)
+            moved(size)
+
+        serve({tar: take, report: answer.extend}, [ours])
         found = answered(answer, reader, f"cannot archive what is {row.name}'s")
         if packing is not None and packing.wait():
             raise JailkitError("io.archive", f"packing ended with status {packing.wait()}", "try again")
-        return Written(size, digest, found["names"], found["files"], found["bytes"], found["skipped"],
+        return Written(size, digest.hexdigest(), found["names"], found["files"], found["bytes"], found["skipped"],
                        tuple(found["left_out"]))  # fmt: skip
 
 
-def _take(
-    source: int, report: int, asked: socket.socket, output: int, moved: Moved
-) -> tuple[int, str, bytes]:
-    """From the archive's stream to the file, until it ends; meanwhile answer who asks."""
-    digest, size, answer = hashlib.sha256(), 0, b""
-    poll = select.poll()
-    for fd in (source, report, asked.fileno()):
-        poll.register(fd, select.POLLIN)
-    open_ = {source, report}
-    while open_:
-        for fd, _ in poll.poll():
-            if fd == asked.fileno():
-                if not marks.serve(asked):
-                    poll.unregister(fd)
-                continue
-            data = os.read(fd, _BLOCK)
-            if not data:
-                poll.unregister(fd)
-                open_.discard(fd)
-            elif fd == report:
-                answer += data
-            else:
-                digest.update(data)
-                size += len(data)
-                _put(output, data)
-                moved(size)
-    return size, digest.hexdigest(), answer
-
-
-def _nothing(tick: Callable[[], None]) -> list[tuple[int, int]]:
-    tick()
-    return []
-
-
-def _put(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def answered(data: bytes, process: Confined, what: str) -> dict[str, Any]:
+def answered(data: bytes | bytearray, process: Confined, what: str) -> dict[str, Any]:
     """What a process reported. Raise what it met."""
     try:
         found: dict[str, Any] = json.loads(data)
@@ -342,7 +310,8 @@ def fill_from_archive(
     with parsed(paths, archive, limits, data=True) as (source, ended), ends_of() as ends:
         filler, out, marked = _filler(paths, ends, row, parts, owner, shape, source, "pipe")
         # the process that reads the file has our own open file, and with it the place in it
-        answer = serve({out: b""}, [marked], lambda: moved(os.lseek(archive, 0, os.SEEK_CUR)))[out]
+        answer = bytearray()
+        serve({out: answer.extend}, [marked], lambda: moved(os.lseek(archive, 0, os.SEEK_CUR)))
         if not answer or b'"ended"' in answer:
             ended()  # what it waited for did not come
         return answered(answer, filler, f"cannot unpack for {row.name}")
@@ -371,9 +340,10 @@ def fill_from_jail(
         owner = fill.Owner((source.uid, source.gid), (row.uid, row.gid))
         filler, out, marked = _filler(paths, ends, row, parts, owner, shape, theirs.fileno(), "socket")
         theirs.close()
-        answers = serve({out: b"", report: b""}, [marked, asked])
-        left = answered(answers[report], reader, f"cannot read what is {source.name}'s")
-        found = answered(answers[out], filler, f"cannot copy for {row.name}")
+        filled, read_ = bytearray(), bytearray()
+        serve({out: filled.extend, report: read_.extend}, [marked, asked])
+        left = answered(read_, reader, f"cannot read what is {source.name}'s")
+        found = answered(filled, filler, f"cannot copy for {row.name}")
         return {**found, "left_out": left["left_out"], "skipped": left["skipped"]}
 
 
@@ -408,23 +378,27 @@ def _filler(
 
 
 def serve(
-    answers: dict[int, bytes], sockets: list[socket.socket], tick: Callable[[], None] = lambda: None
-) -> dict[int, bytes]:  # fmt: skip
-    """Take what the processes report until they have closed, and answer who asks. tick: called now and then."""
+    takes: dict[int, Callable[[bytes], None]], sockets: list[socket.socket], tick: Callable[[], None] = lambda: None
+) -> None:  # fmt: skip
+    """Give what comes from each descriptor to its function until all have ended, and answer who asks meanwhile. tick:
+    called now and then."""
     poll = select.poll()
     asking = {sock.fileno(): sock for sock in sockets}
-    for fd in (*answers, *asking):
+    for fd in (*takes, *asking):
         poll.register(fd, select.POLLIN)
-    open_ = set(answers)
+    open_ = set(takes)
     while open_:
-        for fd, _ in poll.poll(300) or _nothing(tick):
+        ready = poll.poll(300)
+        if not ready:
+            tick()
+        for fd, _ in ready:
             if fd in asking:
                 if not marks.serve(asking[fd]):
                     poll.unregister(fd)
                 continue
-            data = os.read(fd, 65536)
-            answers[fd] += data
-            if not data:
+            data = os.read(fd, _BLOCK)
+            if data:
+                takes[fd](data)
+            else:
                 poll.unregister(fd)
                 open_.discard(fd)
-    return answers

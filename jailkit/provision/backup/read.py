@@ -12,6 +12,7 @@ import socket
 import stat
 from collections.abc import Callable, Iterator
 
+from ...jail.recipe import RANGE
 from . import marks
 from .entry import ACCESS, ATTRIBUTES_MOST, DEFAULT, OPAQUE, Entry
 
@@ -19,7 +20,6 @@ Sink = Callable[[Entry, "int | None"], None]
 """Takes an entry and, of a file, its descriptor."""
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_RANGE = 1024
 _SEGMENTS = 4096
 _SHOWN = 100
 _DEEPEST, _LONGEST = 4000, 120 << 10
@@ -131,7 +131,7 @@ class Walk:
         if kept != mode and kind == "file":
             self._skip(name, "its set-id bits")
         uid, gid = (
-            found if found == own or found < _RANGE else own
+            found if found == own or found < RANGE else own
             for found, own in zip((status.st_uid, status.st_gid), self._own, strict=True)
         )
         return Entry(kind, name, kept, uid, gid, status.st_mtime_ns, target=target)

@@ -29,9 +29,8 @@ def require(paths: Paths, row: Row, one: int, other: int) -> None:
             (null, null, report_in), process.place(paths), terms,
         )  # fmt: skip
         made.close(report_in)
-        answer = b""
-        while data := os.read(report, 65536):
-            answer += data
+        answer = bytearray()
+        process.serve({report: answer.extend}, [])
         sums = process.answered(answer, reader, "cannot compare the copy")["sums"]
     if sums[0] != sums[1]:
         raise JailkitError("io.archive", f"the copy of what is {row.name}'s differs from it", "check the disk")

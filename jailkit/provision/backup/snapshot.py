@@ -70,10 +70,11 @@ def taken(
 
 def shared(paths: Paths, row: Row, parts: Parts, path: str, stack: contextlib.ExitStack) -> Parts | None:
     """A copy that shares all blocks, or None where the file system cannot."""
-    if not _shares(parts.home) or (parts.layer is not None and not _same(parts)):
+    # asked before anything is copied in vain
+    if quota.file_system(parts.home) not in _SHARES or (parts.layer is not None and not _same(parts)):
         return None
-    remove(path)  # of a run that was killed
-    stack.callback(remove, path)
+    remove_tree(path)  # of a run that was killed
+    stack.callback(remove_tree, path)
     stack.enter_context(place(path, replace(row, level="namespaces")))
     home, upper = _directory(f"{path}/home"), None
     stack.callback(os.close, home)
@@ -114,24 +115,6 @@ def _directory(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def _shares(fd: int) -> bool:
-    """Whether files there may share blocks: asked of the mount table, before anything is copied in vain."""
-    number = f"{os.major(os.fstat(fd).st_dev)}:{os.minor(os.fstat(fd).st_dev)}"
-    mount_id = ""
-    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
-        mount_id = next((line.split()[1] for line in file if line.startswith("mnt_id:")), "")
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            fields = line.split()
-            if fields[0] == mount_id or fields[2] == number:  # btrfs has a device number for each subvolume
-                return fields[fields.index("-") + 1] in _SHARES
-    return False
-
-
 def beside(home: str, name: str, token: str) -> str:
     """A directory beside the home, root's, for what is to become one."""
     return f"{os.path.dirname(home)}/.{name}.jailctl-{token}"
-
-
-def remove(place: str) -> None:
-    remove_tree(place)

@@ -25,6 +25,5 @@ def write(host: Host, name: str, output: int, live: bool) -> tuple[Written, str]
         row = present(host, name)
         beside = snapshot.beside(row.home, name, "stream")
         with snapshot.taken(host.paths, row, row.home, beside, live) as (parts, how):
-            field = LIVE.password_field(name) or "*"
-            data = manifest.of(host.paths, row, how, parts.layer is not None, field[0] not in "*!")
+            data = manifest.of(host.paths, row, how, parts.layer is not None, LIVE.password_field(name))
             return process.write(host.paths, row, parts, output, "", Shown("home", data)), how

@@ -8,6 +8,7 @@ import os
 import tarfile
 import time
 
+from ...image.sandbox.child import write_all
 from .entry import Entry
 
 BLOCK = 1 << 20
@@ -69,9 +70,7 @@ class Tar:
     def flush(self) -> None:
         data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
         self._waiting, self._size = [], 0
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._output, view) :]
+        write_all(self._output, data)
 
 
 def _info(entry: Entry) -> tarfile.TarInfo:

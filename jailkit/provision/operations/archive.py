@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...jail import freeze
+from ...kernel.beneath import remove_tree
 from .. import files
 from ..backup import manifest, process, snapshot, target
 from ..backup.process import Shown, Written
@@ -78,8 +79,7 @@ class WriteArchive(Operation):
             with snapshot.opened(world.paths, row, self.home, layer=False) as parts:
                 return process.write(world.paths, row, parts, output, name, Shown("."), world.moved), "stopped"
         with snapshot.taken(world.paths, row, self.home, world.note["beside"], self.live) as (parts, how):
-            field_ = world.look.password_field(row.name) or "*"
-            data = manifest.of(world.paths, row, how, parts.layer is not None, field_[0] not in "*!")
+            data = manifest.of(world.paths, row, how, parts.layer is not None, world.look.password_field(row.name))
             return process.write(world.paths, row, parts, output, name, Shown("home", data), world.moved), how
 
     def undo(self, world: World) -> None:
@@ -91,7 +91,7 @@ class WriteArchive(Operation):
         if isinstance(world.note.get("temporary"), str):
             files.remove(world.note["temporary"])
         if isinstance(world.note.get("beside"), str):
-            snapshot.remove(world.note["beside"])
+            remove_tree(world.note["beside"])
         row = world.state.get(world.name)
         if row is not None:
             freeze.thaw(row.uid)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import JailkitError
+from ...jail import chroot
 from ...jail import recipe as recipes
 from ...jail.stop import stop
 from ...kernel import disk
-from ...kernel.beneath import require_root_owned_chain
-from ...kernel.libc import call
+from ...kernel.beneath import remove_tree, require_root_owned_chain
 from ...paths import Paths
 from .. import homes, layers, quota, resolve
 from ..backup import check, process, snapshot
@@ -20,13 +20,10 @@ from ..state import Row
 from ..world import World
 from .base import Operation
 
-_AT_FDCWD = -100
-_EXCHANGE = 2
-
 
 def below(row: Row) -> str:
     """Where in a backup the part of the home begins that is hers to fill."""
-    return f"{HOME}/files" if row.level == "chroot" else HOME
+    return f"{HOME}/{chroot.FILES}" if row.level == "chroot" else HOME
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Unpack(Operation):
 
     def prepare(self, world: World) -> None:
         row = world.row()
-        self._sweep(world)
+        _sweep(world, self.home, self.token)
         place = snapshot.beside(self.home, world.name, self.token)
         require_root_owned_chain(os.path.dirname(place))
         with snapshot.place(place, row) as made, layers.fresh(world.paths, world.name, row.base, self.token) as upper:
@@ -69,7 +66,7 @@ class Unpack(Operation):
         world.point("unpacked")
 
     def _from_file(self, world: World, row: Row, parts: process.Parts) -> dict[str, Any]:
-        with check.labelled(os.path.basename(self.file)), check.opened(self.file) as fd:
+        with check.opened(self.file) as fd:
             if check.mark(fd) != tuple(self.mark):
                 raise JailkitError("conflict.archive-changed", f"{self.file} has changed meanwhile", "run it again")
             owner = Owner((self.was[0], self.was[1]), (row.uid, row.gid))
@@ -90,17 +87,17 @@ class Unpack(Operation):
         """All of it shows nowhere yet."""
 
     def undo(self, world: World) -> None:
-        self._sweep(world)
+        _sweep(world, self.home, self.token)
 
-    def _sweep(self, world: World) -> None:
-        snapshot.remove(snapshot.beside(self.home, world.name, self.token))
-        snapshot.remove(layers.beside(world.paths, world.name, self.token))
+
+def _sweep(world: World, home: str, token: str) -> None:
+    remove_tree(snapshot.beside(home, world.name, token))
+    remove_tree(layers.beside(world.paths, world.name, token))
 
 
 @dataclass(frozen=True)
 class Swap(Operation):
-    """The new home and layer take their places, each in one step (renameat2(2), RENAME_EXCHANGE); what was there is
-    kept where they were."""
+    """The new home and layer take their places, each in one step; what was there is kept where they were."""
 
     home: str
     token: str
@@ -131,14 +128,14 @@ class Swap(Operation):
             if place == self.home and os.path.lexists(place) and not homes.is_own(os.lstat(place), row):
                 raise JailkitError("unsafe.home-owner", f"{place} does not belong to this jail", f"ls -ld {place}")
             quota.adopt(staged, row)
-            _move(staged, place)
+            disk.take_place(staged, place)
             world.point("exchanged")
 
     def undo(self, world: World) -> None:
         inodes = world.note.get("inodes", {})
         for staged, place in reversed(self._pairs(world)):
             if inodes.get(place) is not None and _inode(place) == inodes[place]:
-                _move(place, staged)
+                disk.take_place(place, staged)
 
 
 def _inode(path: str) -> list[int] | None:
@@ -147,17 +144,6 @@ def _inode(path: str) -> list[int] | None:
     except FileNotFoundError:
         return None
     return [status.st_dev, status.st_ino]
-
-
-def _move(source: str, target: str) -> None:
-    """In both directions where there is something."""
-    if os.path.lexists(target):
-        both = (os.fsencode(source), os.fsencode(target))
-        call("renameat2", _AT_FDCWD, both[0], _AT_FDCWD, both[1], _EXCHANGE, what=f"exchange {target}")
-    else:
-        os.rename(source, target)
-    for directory in {os.path.dirname(source), os.path.dirname(target)}:
-        disk.sync_names(directory)
 
 
 @dataclass(frozen=True)
@@ -174,8 +160,7 @@ class DropOld(Operation):
         return "delete what was there before"
 
     def apply(self, world: World) -> None:
-        snapshot.remove(snapshot.beside(self.home, world.name, self.token))
-        snapshot.remove(layers.beside(world.paths, world.name, self.token))
+        _sweep(world, self.home, self.token)
 
 
 @dataclass(frozen=True)
