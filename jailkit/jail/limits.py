@@ -21,7 +21,6 @@ TYPE_CHECKING = False  # typing's own constant costs an import
 if TYPE_CHECKING:
     from typing import Any
 
-_IO = ("read", "write", "read_ops", "write_ops")
 ADMINISTRATOR = "jailctl"
 """The service of `jailctl enter` and `exec`, which limits of logins are not for."""
 
@@ -34,7 +33,7 @@ def amounts(paths: Paths, recipe: Recipe) -> Amounts:
         processes=have.get("processes"), read=have.get("read"), write=have.get("write"), read_ops=have.get("read_ops"),
         write_ops=have.get("write_ops"),
     )  # fmt: skip
-    if any(name in have for name in _IO):
+    if "io" in found.controllers():
         found.devices = devices(paths, recipe.home)
     return found
 

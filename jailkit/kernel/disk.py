@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 
 from .libc import call
 
 _AT_FDCWD = -100
 _EXCHANGE = 2
+_SET_LOCK = 37
+"""F_OFD_SETLK (fcntl(2)), for an open file description: against POSIX locks of others as one of these, but between
+threads too, and gone when its last descriptor is, whatever else of this process closes the file."""
 
 
 def sync_names(directory: str) -> None:
@@ -53,3 +58,16 @@ def turn(path: str) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def take(fd: int, start: int = 0, length: int = 0) -> bool:
+    """Lock ``length`` bytes (0: all there will ever be) from ``start`` of a file that is open for writing. False:
+    somebody else has a lock there. Raise OSError."""
+    # struct flock: type, whence, start, length, pid
+    try:
+        fcntl.fcntl(fd, _SET_LOCK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, start, length, 0))
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        return False
+    return True

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import syslog
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +32,7 @@ from typing import Any
 
 from ..errors import JailkitError
 from ..kernel.disk import sync_names
-from . import accountlock
+from . import accountlock, tools
 from .accountfile import AccountFile, ageing
 
 PASSWD, SHADOW, GROUP, GSHADOW = "passwd", "shadow", "group", "gshadow"
@@ -42,7 +41,6 @@ _ADDING = (GSHADOW, GROUP, SHADOW, PASSWD)
 _REMOVING = (PASSWD, SHADOW, GROUP, GSHADOW)
 _PWCK, _GRPCK = "/usr/sbin/pwck", "/usr/sbin/grpck"
 _CACHES = (("/usr/sbin/nscd", "-i", "passwd"), ("/usr/sbin/nscd", "-i", "group"), ("/usr/sbin/sss_cache", "-UG"))
-_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 Point = Callable[[str], None]
 """For crash tests: called before each rename with the file's name, and after the last with "renamed"."""
 
@@ -324,18 +322,10 @@ def _said(program: str, first: list[bytes], second: list[bytes]) -> set[str]:
             with open(path, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
                 file.writelines(line + b"\n" for line in lines)
         argv = [program, "-r", "-q", *(paths if second else paths[:1])]
-        try:
-            done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, env=_ENVIRONMENT, cwd="/", timeout=60, check=False
-            )
-        except FileNotFoundError:
-            raise JailkitError("missing.program", f"{program} is not installed", "apt install passwd") from None
-        except subprocess.TimeoutExpired:
-            raise JailkitError("host.program-hangs", f"{program} did not end within 60 s") from None
-    if done.returncode == 0:
+        status, text = tools.run(argv)
+    if status == 0:
         return set()
-    text = (done.stdout + done.stderr).decode(errors="replace").replace(place, "")
-    return {line for line in text.splitlines() if line.strip()} or {f"status {done.returncode}"}
+    return {line for line in text.replace(place, "").splitlines() if line.strip()} or {f"status {status}"}
 
 
 def _log(added: Iterable[New], removed: Iterable[tuple[str, int]]) -> None:
@@ -352,8 +342,5 @@ def _tell_caches() -> None:
     """As useradd does; what they answer would be minutes old."""
     for program, *arguments in _CACHES:
         if os.access(program, os.X_OK):
-            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                subprocess.run(
-                    [program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, env=_ENVIRONMENT, cwd="/",
-                    timeout=20, check=False,
-                )  # fmt: skip
+            with contextlib.suppress(JailkitError):
+                tools.run([program, *arguments], 20)

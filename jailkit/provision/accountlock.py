@@ -7,19 +7,14 @@ whose process is gone is stale, and taken over."""
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import functools
 import os
-import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import JailkitError
+from ..kernel import disk
 
-_SET_LOCK = 37
-"""F_OFD_SETLK (fcntl(2)): against POSIX locks of others as one of these, but between threads too, and not lost when
-something else of this process closes the file."""
 _RETRY = 0.02
 
 
@@ -33,7 +28,7 @@ def locked(etc: str, names: Sequence[str], seconds: float = 30.0) -> Iterator[No
     with contextlib.ExitStack() as stack:
         fd = os.open(f"{etc}/.pwd.lock", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         stack.callback(os.close, fd)
-        _until(end, functools.partial(_take, fd), f"{etc}/.pwd.lock", "fuser -v /etc/.pwd.lock")
+        _until(end, functools.partial(disk.take, fd), f"{etc}/.pwd.lock", "fuser -v /etc/.pwd.lock")
         for name in names:
             path = f"{etc}/{name}.lock"
             _until(end, functools.partial(_link, path), path, f"cat {path}: the pid of who has it")
@@ -46,18 +41,6 @@ def _until(end: float, take: Callable[[], bool], path: str, hint: str) -> None:
         if time.monotonic() >= end:
             raise JailkitError("busy.accounts", f"another program changes the accounts: it holds {path}", hint)
         time.sleep(_RETRY)
-
-
-def _take(fd: int) -> bool:
-    # struct flock: type, whence, start, length, pid
-    whole = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    try:
-        fcntl.fcntl(fd, _SET_LOCK, whole)
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
-        return False
-    return True
 
 
 def _link(path: str) -> bool:

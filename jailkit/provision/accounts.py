@@ -1,8 +1,7 @@
 """Accounts: what stands of one, and the changes that operations make, by accountfiles.py.
 
-Where a tool of the system is called, it is by its absolute path with a list of arguments and a fixed environment, never
-through a shell: no PATH, no locale and no value of the caller's means anything to it. Local files are read here as they
-are, because a name service cache may be minutes old; accounts of a directory (LDAP) are asked from the name service."""
+Local files are read here as they are, because a name service cache may be minutes old; accounts of a directory (LDAP)
+are asked from the name service."""
 
 from __future__ import annotations
 
@@ -10,7 +9,6 @@ import contextlib
 import grp
 import os
 import pwd
-import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,15 +16,13 @@ from dataclasses import dataclass
 from ..errors import JailkitError
 from ..kernel import disk
 from ..paths import CHROOT_GROUP, GROUP, Paths
-from . import accountfiles
+from . import accountfiles, tools
 from .accountfiles import Changed, New, Point, Renamed
 
 USERDEL = "/usr/sbin/userdel"
 GROUPADD = "/usr/sbin/groupadd"
 
 SUBORDINATE = ("/etc/subuid", "/etc/subgid")
-_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root"}
-_SECONDS = 60.0
 _BUSY = ("cannot lock", "try again later", "existing lock file")
 
 
@@ -43,31 +39,13 @@ class Entry:
     local: bool
 
 
-def run(argv: list[str], stdin: bytes = b"") -> tuple[int, str]:
-    """Run one of the tools; its status (negative: a signal) and what it wrote, both streams together.
-
-    Raise ``missing.program``, ``host.program-hangs``."""
-    try:
-        done = subprocess.run(
-            argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=_ENVIRONMENT, cwd="/", umask=0o022,
-            timeout=_SECONDS, check=False, start_new_session=True,
-        )  # fmt: skip
-    except FileNotFoundError:
-        raise JailkitError("missing.program", f"{argv[0]} is not installed", "apt install passwd") from None
-    except subprocess.TimeoutExpired:
-        raise JailkitError("host.program-hangs", f"{argv[0]} did not end within {_SECONDS:.0f} s") from None
-    except OSError as error:
-        raise JailkitError("host.program", f"{argv[0]} cannot be run: {error.strerror}") from None
-    return done.returncode, done.stdout.decode(errors="replace").strip()
-
-
-def _change(paths: Paths, argv: list[str], stdin: bytes = b"") -> None:
+def _change(paths: Paths, argv: list[str]) -> None:
     """Run a tool that writes the account files. Raise ``host.account``, ``busy.accounts``.
 
     Ours take turns on one lock, because the tools themselves try for seconds only; somebody else's is tried again."""
     with _turn(paths):
         for attempt in range(6):
-            status, text = run(argv, stdin)
+            status, text = tools.run(argv)
             if status == 0:
                 return
             if not any(sign in text for sign in _BUSY):

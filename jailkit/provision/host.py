@@ -48,21 +48,17 @@ class Host:
         self._state: State | None = None
         self._config: Config | None = None
 
-    def _known(self) -> State | None:
-        """The state if there is one: a look at a host changes nothing on it."""
-        return self.state if self._state is not None or os.path.exists(self.paths.state_db) else None
-
     @property
     def known_state(self) -> State | None:
-        """:attr:`state` where there is one: looking makes nothing."""
-        return self._known()
+        """:attr:`state` if there is one: a look at a host changes nothing on it."""
+        return self.state if self._state is not None or os.path.exists(self.paths.state_db) else None
 
     def _opened(self, name: str) -> OpenPlan | None:
-        state = self._known()
+        state = self.known_state
         return state.open_plan(name) if state else None
 
     def row(self, name: str) -> Row | None:
-        state = self._known()
+        state = self.known_state
         return state.get(name) if state else None
 
     @property
@@ -191,9 +187,9 @@ class Host:
         """Whether an interrupted plan is undone rather than finished: an addition that is to be removed now and that
         let nobody in, or a removal that has destroyed nothing and is asked for in another way (``--keep-home`` after
         all)."""
-        if opened.kind == "backup" or opened.direction == "back" or not isinstance(request, Remove):
-            return opened.kind == "backup" or opened.direction == "back"
-        if past_return(self.paths, opened) or opened.kind == "rename":
+        if opened.kind == "backup" or opened.direction == "back":
+            return True
+        if not isinstance(request, Remove) or opened.kind == "rename" or past_return(self.paths, opened):
             return False
         if opened.kind != "remove":
             return True
@@ -335,7 +331,7 @@ class Host:
         """Finish, or undo, every interrupted plan (or that of ``name``); return the names. One that another process is
         carrying out now is left to it. Raise what operations raise."""
         done = []
-        state = self._known()
+        state = self.known_state
         for each in state.open_names() if state else []:
             if name is not None and each != name:
                 continue
@@ -372,7 +368,7 @@ class Host:
 
     def list(self) -> list[JailInfo]:
         """All jails, by name."""
-        state = self._known()
+        state = self.known_state
         return [info(self.paths, row) for row in state.all()] if state else []
 
     def show(self, name: str) -> JailInfo:

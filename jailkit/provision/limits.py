@@ -30,7 +30,6 @@ _COUNTS = ("cpu_weight", "processes", "read_ops", "write_ops", "open_files", "se
 _GROUPS = {"memory": "memory", "swap": "swap", "cpu": "cpu", "cpu_weight": "weight", "processes": "processes",
            "read": "read", "write": "write", "read_ops": "read_ops", "write_ops": "write_ops"}  # fmt: skip
 """Those that control groups hold, and their names in kernel/cgroup."""
-_IO = ("read", "write", "read_ops", "write_ops")
 _SETTINGS = ("shell", "network", "linger")
 
 
@@ -147,7 +146,7 @@ def unheld(paths: Paths, have: Mapping[str, Effective], level: str, home: str, a
             found.append((name, _missing(name, version)))
     if "swap" in asked and "swap" in able and version == 1 and "memory" not in asked:
         found.append(("swap", "cgroup v1 limits swap only together with memory: give limits.memory as well"))
-    bounded = [name for name in asked if name in _IO and name in able]
+    bounded = [name for name in asked if name in cgroup.CONTROLLERS["io"] and name in able]
     where = next((path for path in (home, paths.jails) if bounded and not blockdev.disks(path)), "")
     return found + [(name, f"{where} is not on a disk of this host") for name in bounded if where]
 

@@ -6,21 +6,17 @@ jails cost no file each, and one descriptor holds hundreds."""
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import os
-import struct
 import time
 from collections.abc import Iterable, Iterator
 
 from ..errors import JailkitError
+from ..kernel import disk
 from ..paths import Paths
 from . import layout
 
 _WAIT = 60.0
-_SET_LOCK = 37
-"""F_OFD_SETLK, for an open file description: between threads as between processes; gone when its last descriptor is."""
 
 
 @contextlib.contextmanager
@@ -60,11 +56,4 @@ def _open(paths: Paths) -> int:
 def _take(fd: int, name: str) -> bool:
     # off_t is signed; that two names meet is as good as impossible, and would only make one wait
     offset = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 2
-    # struct flock: type, whence, start, length, pid
-    try:
-        fcntl.fcntl(fd, _SET_LOCK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0))
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
-        return False
-    return True
+    return disk.take(fd, offset, 1)

@@ -154,8 +154,10 @@ def write(paths: Paths, made: Recipe, sync: bool = True) -> None:
     files.directory(top, 0o755)
     if not os.path.exists(paths.uid_mark(made.uid)):
         files.write(paths.uid_mark(made.uid), b"", 0o644, sync)  # empty, it takes no block
-    if made.mode == "overlay" and _mode(paths, made.user) != "overlay":
-        layers.make(paths, made.user, made.base)  # later, where it is missing, something is wrong: a start says so
+    if made.mode == "overlay":
+        before = written(paths, made.user)
+        if before is None or before.mode != "overlay":
+            layers.make(paths, made.user, made.base)  # later, where it is missing, something is wrong: a start says so
     recipes.save(paths, made, sync)
     if sync:
         disk.sync_names(top)
@@ -191,13 +193,6 @@ def suspend(paths: Paths, name: str, message: str | None) -> None:
         write_notice(paths, name, None)
 
 
-def _mode(paths: Paths, name: str) -> str:
-    try:
-        return recipes.load(paths, name).mode
-    except JailkitError:
-        return ""
-
-
 def refresh(paths: Paths, config: Config, row: Row) -> None:
     """Recipe and files of the jail of ``row`` for the image and the plan that are current. Raise ``missing.plan``,
     ``missing.image``, ``conflict.level``."""
@@ -230,10 +225,8 @@ def disable(paths: Paths, name: str, reason: str, sync: bool = True) -> None:
 
 def kept_reason(paths: Paths, name: str, spec: JailSpec) -> str:
     """What a recipe that is written anew says in ``disabled``: as before; where there is none, what ``spec`` says."""
-    try:
-        return recipes.load(paths, name).disabled
-    except JailkitError:
-        return suspension(spec)
+    have = written(paths, name)
+    return have.disabled if have is not None else suspension(spec)
 
 
 def written(paths: Paths, name: str) -> Recipe | None:
@@ -246,10 +239,8 @@ def written(paths: Paths, name: str) -> Recipe | None:
 
 def disabled(paths: Paths, name: str) -> str:
     """Why the jail is disabled, or ""; a recipe that is missing or damaged says nothing."""
-    try:
-        return recipes.load(paths, name).disabled
-    except JailkitError:
-        return ""
+    have = written(paths, name)
+    return have.disabled if have is not None else ""
 
 
 def _read_text(path: str) -> str:

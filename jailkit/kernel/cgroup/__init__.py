@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 MOUNT = "/sys/fs/cgroup"
 OWN = "jailctl"
+CONTROLLERS = {
+    "memory": ("memory", "swap"), "cpu": ("cpu", "weight"), "pids": ("processes",),
+    "io": ("read", "write", "read_ops", "write_ops"),
+}  # fmt: skip
+"""By v2's names, and what of :class:`Amounts` each of them holds."""
 
 
 class Amounts:
@@ -47,13 +52,10 @@ class Amounts:
 
     def controllers(self) -> list[str]:
         """Of v2's names, those that are needed."""
-        asked = {
-            "memory": (self.memory, self.swap),
-            "cpu": (self.cpu, self.weight),
-            "pids": (self.processes,),
-            "io": (self.read, self.write, self.read_ops, self.write_ops),
-        }
-        return [name for name, values in asked.items() if any(value is not None for value in values)]
+        return [
+            controller for controller, names in CONTROLLERS.items()
+            if any(getattr(self, name) is not None for name in names)
+        ]  # fmt: skip
 
 
 def version() -> int:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 
 from ..libc import put
-from . import MOUNT, OWN, Amounts
+from . import CONTROLLERS, MOUNT, OWN, Amounts
 
 _PERIOD = 100_000
-_LIMITS = {
-    "memory": ("memory", "swap"), "cpu": ("cpu", "weight"), "pids": ("processes",),
-    "io": ("read", "write", "read_ops", "write_ops"),
-}  # fmt: skip
 
 
 def held() -> set[str]:
@@ -19,7 +15,7 @@ def held() -> set[str]:
     ``swapaccount=0``, gone since 6.1, it has no such file."""
     with open(f"{MOUNT}/cgroup.controllers", encoding="ascii") as file:
         known = file.read().split()
-    return {limit for controller in known for limit in _LIMITS.get(controller, ())}
+    return {limit for controller in known for limit in CONTROLLERS.get(controller, ())}
 
 
 def places(name: str) -> list[str]:

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -115,23 +114,6 @@ void check_limits(const struct record *record, const char *service, const char *
 		refuse_by_limit(LIMIT_SESSIONS);
 }
 
-/* sshd's own sftp server inherits it; in the other jails the door lowers it for what it starts. */
-static void bound_files(const struct record *record, pid_t caller)
-{
-	struct rlimit limit;
-
-	if ((record->flags & FLAG_CHROOT) == 0 || record->open_files == 0)
-		return;
-	if (prlimit(caller, RLIMIT_NOFILE, NULL, &limit) != 0)
-		kernel("prlimit");
-	if (limit.rlim_max > record->open_files)
-		limit.rlim_max = record->open_files;
-	if (limit.rlim_cur > limit.rlim_max)
-		limit.rlim_cur = limit.rlim_max;
-	if (prlimit(caller, RLIMIT_NOFILE, &limit, NULL) != 0)
-		kernel("prlimit");
-}
-
 /* The caller's process, and so all that it starts, under the jail's limits: one that cannot be held is a refusal. */
 void join_groups(const struct record *record, int sessions, pid_t caller)
 {
@@ -149,5 +131,6 @@ void join_groups(const struct record *record, int sessions, pid_t caller)
 		}
 		close(fd);
 	}
-	bound_files(record, caller);
+	if ((record->flags & FLAG_CHROOT) != 0) /* sshd's own sftp server inherits it; else the door lowers it */
+		bound_files(record, caller);
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -252,6 +253,22 @@ bool listed(const char *list, const char *name)
 		if (strcmp(list, name) == 0)
 			return true;
 	return false;
+}
+
+void bound_files(const struct record *record, pid_t pid)
+{
+	struct rlimit limit;
+
+	if (record->open_files == 0)
+		return;
+	if (prlimit(pid, RLIMIT_NOFILE, NULL, &limit) != 0)
+		kernel("prlimit");
+	if (limit.rlim_max > record->open_files)
+		limit.rlim_max = record->open_files;
+	if (limit.rlim_cur > limit.rlim_max)
+		limit.rlim_cur = limit.rlim_max;
+	if (prlimit(pid, RLIMIT_NOFILE, &limit, NULL) != 0)
+		kernel("prlimit");
 }
 
 int jail_dir(uid_t uid)

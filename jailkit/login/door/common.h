@@ -55,6 +55,7 @@ bool name_valid(const char *name);
 bool listed(const char *list, const char *name); /* names with a NUL after each, "" ends */
 bool process_look(pid_t pid, struct process *process);
 bool process_stat(pid_t pid, pid_t *parent, uint64_t *start);
+void bound_files(const struct record *record, pid_t pid); /* lower than they are for it (0: us), never higher */
 int jail_dir(uid_t uid);
 const char *record_load(int dir, uid_t uid, struct record *record);   /* NULL, or why not */
 const char *keeper_open(const struct record *record, int *pidfd);     /* NULL, or why not */

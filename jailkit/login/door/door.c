@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -232,23 +231,6 @@ static void drop(uid_t uid, gid_t gid)
 		refuse("login.kernel", "could become root again");
 }
 
-/* For the session and all that it starts. Lower than it is, never higher. */
-static void bound_files(void)
-{
-	struct rlimit limit;
-
-	if (record.open_files == 0)
-		return;
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-		kernel("getrlimit");
-	if (limit.rlim_max > record.open_files)
-		limit.rlim_max = record.open_files;
-	if (limit.rlim_cur > limit.rlim_max)
-		limit.rlim_cur = limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-		kernel("setrlimit");
-}
-
 /* The child: in the jail's pid namespace (only children of who joined it are), and about to be the user's shell. */
 static _Noreturn void become(char **argv, char **env)
 {
@@ -271,7 +253,7 @@ static _Noreturn void become(char **argv, char **env)
 	voice.pipe = 3;
 	if (syscall(SYS_close_range, 4U, ~0U, 0U) != 0)
 		kernel("close_range");
-	bound_files();
+	bound_files(&record, 0); /* for the session and all that it starts */
 	(void)umask(022);
 	(void)sigemptyset(&none);
 	if (sigprocmask(SIG_SETMASK, &none, NULL) != 0)
