@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event
 from types import TracebackType
@@ -22,7 +21,7 @@ from .errors import JailkitError
 from .names import user_name
 from .paths import Paths
 from .provision import host as inner
-from .provision import lock, manifests, plans
+from .provision import manifests, plans
 from .provision.info import JailInfo
 from .provision.manifests import Options, Outcome
 from .provision.operations import Operation
@@ -251,19 +250,13 @@ class Host:
     def _changed(
         self, name: str, change: Callable[[JailSpec], JailSpec], keys: Sequence[str] = (), password: str | None = None
     ) -> JailInfo:
-        with self._turn(user_name(name)) as host:
+        host = self._ready()
+        with host.turn(name):
             spec = change(host.declared(name))
             require_gates(host, [(spec, password)])
             done = host.apply(host.plan(spec, keys, password))
         assert done is not None
         return done
-
-    @contextmanager
-    def _turn(self, name: str) -> Iterator[inner.Host]:
-        """What is read, changed and written as a whole is not overtaken. (The jail's own lock is taken inside.)"""
-        host = self._ready()
-        with lock.locked(self._paths, f"{name} set"):
-            yield host
 
     def remove_user(
         self, name: str, *, keep_home: bool = False, archive: str | None = None, missing_ok: bool = False

@@ -37,9 +37,10 @@ def command(settings: Settings, name: str, path: str, stop: bool, dry_run: bool)
         raise JailkitError("usage.path", f"{path!r} is not an absolute path", "give the home's full path")
     host = Host(Paths(settings.root))
     try:
-        plan = host.plan(changed(host.declared(name), {"home": path}), force=stop)
-        if not dry_run:
-            provisioning.apply(settings, host, plan)
+        with provisioning.turn(host, name, dry_run):
+            plan = host.plan(changed(host.declared(name), {"home": path}), force=stop)
+            if not dry_run:
+                provisioning.apply(settings, host, plan)
     finally:
         host.close()
     if settings.json:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..errors import JailkitError
@@ -49,6 +49,11 @@ def show_steps(settings: Settings, data: dict[str, Any]) -> None:
             say(settings, f"{paint('done', '32')}  {escape(operation['what'])}")
     if data["dry_run"] and data["operations"]:
         say(settings, "\nNothing was changed (--dry-run).")
+
+
+def turn(host: Host, name: str, dry_run: bool) -> AbstractContextManager[None]:
+    """Host.turn, for a verb that lays something over what a jail is to be; a look waits for nobody."""
+    return nullcontext() if dry_run else host.turn(name)
 
 
 def carried_out(host: Host, plan: Plan, dry_run: bool, step: Callable[[str], None]) -> dict[str, Any]:

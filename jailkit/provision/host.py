@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
@@ -64,6 +64,12 @@ class Host:
     def row(self, name: str) -> Row | None:
         state = self._known()
         return state.get(name) if state else None
+
+    def _there(self, name: str) -> Row:
+        row = self.row(user_name(name))
+        if row is None:
+            raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
+        return row
 
     @property
     def config(self) -> Config:
@@ -210,6 +216,14 @@ class Host:
 
     # -- doing
 
+    @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Around what is read of a jail, changed and applied as a whole: who does the same meanwhile waits, so that
+        neither's change is lost. :meth:`apply` takes the jail's own lock inside. Raise ``missing.jail``,
+        ``busy.locked``."""
+        with locked(self.paths, self._there(name).name, turn=True):
+            yield
+
     def apply(self, plan: Plan, progress: Progress | None = None, boundary: Boundary | None = None) -> JailInfo | None:
         """Carry out ``plan`` under the jail's lock; return the jail, or None when it is gone.
 
@@ -324,9 +338,7 @@ class Host:
         """Make recipe and files of ``name`` anew for the image that its template's tag names now. Nothing else of the
         jail changes. Raise ``missing.jail``, ``missing.image``, ``busy.plan`` while it is being changed."""
         with locked(self.paths, name, seconds=20):
-            row = self.row(name)
-            if row is None:
-                raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
+            row = self._there(name)
             if self.state.open_plan(name) is not None:
                 raise JailkitError("busy.plan", f"a change of {name} is not ended", f"jailctl add-user {name}")
             resolve.refresh(self.paths, self.config, row)
@@ -365,10 +377,7 @@ class Host:
 
     def applied(self, name: str) -> JailSpec:
         """The spec that was applied last. Raise ``missing.jail``."""
-        row = self.row(user_name(name))
-        if row is None:
-            raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
-        return JailSpec.model_validate(row.spec)
+        return JailSpec.model_validate(self._there(name).spec)
 
     def list(self) -> list[JailInfo]:
         """All jails, by name."""
@@ -377,10 +386,7 @@ class Host:
 
     def show(self, name: str) -> JailInfo:
         """One jail. Raise ``missing.jail``."""
-        row = self.row(user_name(name))
-        if row is None:
-            raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
-        return info(self.paths, row)
+        return info(self.paths, self._there(name))
 
     def resolved(self, name: str) -> dict[str, dict[str, Any]]:
         """Each setting and limit of a jail as its spec file, its plan and its template say now: ``{"limits.memory":
