@@ -117,8 +117,7 @@ def put(
     """Write ``plan`` and bring its jails to it, those that run at once; a result for each. What it costs does not grow
     with the jails of other plans. Raise OSError, ``denied.root``."""
     write(host.paths, plan)
-    todo = [(host.declared(name), None) for name in host.state.names(plan.name)]
-    yield from host.add_many(todo, jobs, progress, stop)
+    yield from host.follow_many(host.state.names(plan.name), jobs, progress, stop)
 
 
 def remove(paths: Paths, state: State, name: str, dry_run: bool = False) -> None:
