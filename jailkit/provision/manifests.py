@@ -18,6 +18,7 @@ from ..spec import document, load
 from ..spec import manifest as specs
 from ..spec.document import Document
 from ..spec.jail import JailSpec
+from ..spec.jail import changes as changed_fields
 from ..spec.manifest import Manifest, Read
 from ..spec.plan import PlanSpec
 from . import keys, plans, spread
@@ -160,14 +161,8 @@ def _plan_change(paths: Paths, want: PlanSpec) -> PlanChange:
 
 
 def plan_differences(have: PlanSpec, want: PlanSpec) -> Iterator[Difference]:
-    for name in PlanSpec.model_fields:
-        old, new = getattr(have, name), getattr(want, name)
-        if name == "limits":
-            for limit in type(old).model_fields:
-                if getattr(old, limit) != getattr(new, limit):
-                    yield Difference(f"limits.{limit}", getattr(old, limit), getattr(new, limit))
-        elif old != new:
-            yield Difference(name, old, new)
+    for name, old, new in changed_fields(have, want):
+        yield Difference(name, old, new)
 
 
 def findings(
