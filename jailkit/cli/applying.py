@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EXIT_INTERRUPT, JailkitError
 from . import differing
-from .output import Settings, counted, escape, note, paint, say
+from .output import Settings, counted, escape, note, paint, problem, say
 from .progress import Bar
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _one(settings: Settings, bar: Bar, one: Outcome) -> None:
         operations = [operation.public() for operation in one.plan.operations] if one.plan else []
         differing.line({"what": one.what, "name": one.name, "outcome": one.outcome, "differences": rows,
                         "operations": operations, "seconds": round(one.seconds, 4),
-                        "error": differing.problem(one.error)})  # fmt: skip
+                        "error": problem(one.error) if one.error else None})  # fmt: skip
         return
     if one.outcome == "same":
         return

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import EXIT_INTERRUPT, JailkitError
-from .output import Settings, counted, emit, escape, fail, note, say
+from .output import Settings, counted, emit, escape, fail, note, problem, say
 from .progress import Progress
 from .verb import complete_jail, complete_template
 
@@ -197,8 +197,7 @@ def _tried(host: Host, work: Work, name: str, step: Step) -> Entry:
 
 
 def _failed(name: str, error: JailkitError) -> Entry:
-    body = {"code": error.code, "message": error.message, "hint": error.hint, "exit": error.exit_number}
-    return {"name": name, "changed": False, "error": body}
+    return {"name": name, "changed": False, "error": problem(error)}
 
 
 class _Worker:

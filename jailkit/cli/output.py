@@ -68,13 +68,17 @@ def note(settings: Settings, text: str) -> None:
 def fail(settings: Settings, error: JailkitError) -> int:
     """Print an error on stderr and return the number to exit with."""
     if settings.json:
-        body = {"code": error.code, "message": error.message, "hint": error.hint, "exit": error.exit_number}
-        print(json.dumps({"error": body}, ensure_ascii=True), file=sys.stderr)
+        print(json.dumps({"error": problem(error)}, ensure_ascii=True), file=sys.stderr)
     else:
         print(f"jailctl: {escape(error.message, keep=chr(10))}", file=sys.stderr)
         if error.hint:
             print(f"  hint: {escape(error.hint)}", file=sys.stderr)
     return error.exit_number
+
+
+def problem(error: JailkitError) -> dict[str, Any]:
+    """An error as JSON has it."""
+    return {"code": error.code, "message": error.message, "hint": error.hint, "exit": error.exit_number}
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
