@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import EXIT_INTERRUPT, JailkitError
-from .output import Settings, counted, emit, escape, fail, note, problem, say
+from .output import Settings, complain, counted, emit, fail, note, problem, say
 from .progress import Progress
 from .verb import complete_jail, complete_template
 
@@ -94,8 +94,8 @@ def each(
             progress.clear()
             if entry["error"] is None:
                 show(entry)
-            elif len(names) > 1:
-                _complain(settings, entry)
+            elif len(names) > 1 and not settings.json:
+                complain(entry["error"]["message"], entry["error"]["hint"], entry["name"])
             progress.step(_pace(doing, len(found), len(names), time.monotonic() - began))
     entries = [found[name] for name in names if name in found]
     alone = len(names) == 1 and bool(entries) and entries[0]["error"] is not None
@@ -133,13 +133,6 @@ def _worst(settings: Settings, names: Sequence[str], entries: list[Entry]) -> in
         note(settings, f"jailctl: stopped; {counted(len(names) - len(entries), 'jail')} not begun: run it again")
         return EXIT_INTERRUPT
     return max((int(entry["error"]["exit"]) for entry in entries if entry["error"] is not None), default=0)
-
-
-def _complain(settings: Settings, entry: Entry) -> None:
-    error = entry["error"]
-    note(settings, f"jailctl: {escape(entry['name'])}: {escape(error['message'], keep=chr(10))}")
-    if error["hint"]:
-        note(settings, f"  hint: {escape(error['hint'])}")
 
 
 class _Stop:

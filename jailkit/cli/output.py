@@ -70,10 +70,15 @@ def fail(settings: Settings, error: JailkitError) -> int:
     if settings.json:
         print(json.dumps({"error": problem(error)}, ensure_ascii=True), file=sys.stderr)
     else:
-        print(f"jailctl: {escape(error.message, keep=chr(10))}", file=sys.stderr)
-        if error.hint:
-            print(f"  hint: {escape(error.hint)}", file=sys.stderr)
+        complain(error.message, error.hint)
     return error.exit_number
+
+
+def complain(message: str, hint: str, of: str = "") -> None:
+    """Print an error for a person, with --quiet as well. of: which of many it is."""
+    print(f"jailctl: {f'{escape(of)}: ' if of else ''}{escape(message, keep=chr(10))}", file=sys.stderr)
+    if hint:
+        print(f"  hint: {escape(hint)}", file=sys.stderr)
 
 
 def problem(error: JailkitError) -> dict[str, Any]:
