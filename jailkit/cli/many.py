@@ -66,12 +66,10 @@ def chosen(
     from ..provision.made_from import reference
     from ..provision.select import Choice, names
 
-    paths = Paths(settings.root)
-    host = Host(paths)
+    host = Host(Paths(settings.root))
     try:
-        state = host.state if os.path.exists(paths.state_db) else None  # a look makes no database
-        of = reference(paths, host.config.template)
-        return names(state, Choice(tuple(words), plan, template, every, patterns), of)
+        of = reference(host.paths, host.config.template)
+        return names(host.known_state, Choice(tuple(words), plan, template, every, patterns), of)
     finally:
         host.close()
 

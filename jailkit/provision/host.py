@@ -49,24 +49,21 @@ class Host:
         self._state: State | None = None
         self._config: Config | None = None
 
-    def _known(self) -> State | None:
-        """The state if there is one: a look at a host changes nothing on it."""
-        return self.state if self._state is not None or os.path.exists(self.paths.state_db) else None
-
     @property
     def known_state(self) -> State | None:
-        """:attr:`state` where there is one: looking makes nothing."""
-        return self._known()
+        """:attr:`state` where there is one: a look at a host changes nothing on it."""
+        return self.state if self._state is not None or os.path.exists(self.paths.state_db) else None
 
     def _opened(self, name: str) -> OpenPlan | None:
-        state = self._known()
+        state = self.known_state
         return state.open_plan(name) if state else None
 
     def row(self, name: str) -> Row | None:
-        state = self._known()
+        state = self.known_state
         return state.get(name) if state else None
 
-    def _there(self, name: str) -> Row:
+    def there(self, name: str) -> Row:
+        """Raise ``missing.jail``."""
         row = self.row(user_name(name))
         if row is None:
             raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
@@ -222,7 +219,7 @@ class Host:
         """Around what is read of a jail, changed and applied as a whole: who does the same meanwhile waits, so that
         neither's change is lost. :meth:`apply` takes the jail's own lock inside. Raise ``missing.jail``,
         ``busy.locked``."""
-        with locked(self.paths, self._there(name).name, turn=True):
+        with locked(self.paths, self.there(name).name, turn=True):
             yield
 
     def apply(self, plan: Plan, progress: Progress | None = None, boundary: Boundary | None = None) -> JailInfo | None:
@@ -363,7 +360,7 @@ class Host:
         """Make recipe and files of ``name`` anew for the image that its template's tag names now. Nothing else of the
         jail changes. Raise ``missing.jail``, ``missing.image``, ``busy.plan`` while it is being changed."""
         with locked(self.paths, name, seconds=20):
-            row = self._there(name)
+            row = self.there(name)
             if self.state.open_plan(name) is not None:
                 raise JailkitError("busy.plan", f"a change of {name} is not ended", f"jailctl add-user {name}")
             resolve.refresh(self.paths, self.config, row)
@@ -372,7 +369,7 @@ class Host:
         """Finish, or undo, every interrupted plan (or that of ``name``); return the names. One that another process is
         carrying out now is left to it. Raise what operations raise."""
         done = []
-        state = self._known()
+        state = self.known_state
         for each in state.open_names() if state else []:
             if name is not None and each != name:
                 continue
@@ -402,16 +399,16 @@ class Host:
 
     def applied(self, name: str) -> JailSpec:
         """The spec that was applied last. Raise ``missing.jail``."""
-        return JailSpec.model_validate(self._there(name).spec)
+        return JailSpec.model_validate(self.there(name).spec)
 
     def list(self) -> list[JailInfo]:
         """All jails, by name."""
-        state = self._known()
+        state = self.known_state
         return [info(self.paths, row) for row in state.all()] if state else []
 
     def show(self, name: str) -> JailInfo:
         """One jail. Raise ``missing.jail``."""
-        return info(self.paths, self._there(name))
+        return info(self.paths, self.there(name))
 
     def resolved(self, name: str) -> dict[str, dict[str, Any]]:
         """Each setting and limit of a jail as its spec file, its plan and its template say now: ``{"limits.memory":
