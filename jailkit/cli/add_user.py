@@ -9,7 +9,7 @@ import click
 
 from ..errors import JailkitError
 from .output import Settings, emit, escape, note, say
-from .verb import complete_template, verb
+from .verb import complete_plan, complete_template, verb
 
 if TYPE_CHECKING:
     from ..paths import Paths
@@ -40,7 +40,9 @@ jailctl add-user alice                               after an edit of /etc/jailc
     shell_complete=complete_template,
     help="What the jail is made from.  [default: the plan's, else shell]",
 )
-@click.option("--plan", "sold", metavar="NAME", help="The plan whose limits and settings it has.")
+@click.option(
+    "--plan", "sold", metavar="NAME", shell_complete=complete_plan, help="The plan whose limits and settings it has."
+)
 @click.option(
     "--key", "keys", metavar="FILE", multiple=True, help="Public keys that may log in; - is standard input. Repeatable."
 )

@@ -21,7 +21,7 @@ import click
 from ..errors import EXIT_INTERRUPT, JailkitError
 from .output import Settings, complain, counted, emit, fail, note, problem, say
 from .progress import Progress
-from .verb import complete_jail, complete_template
+from .verb import complete_jail, complete_plan, complete_template
 
 if TYPE_CHECKING:
     from ..provision.host import Host
@@ -40,7 +40,10 @@ def choice(names: str = "NAME...") -> Callable[[Callable[..., Any]], Callable[..
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         parts = [
             click.argument("words", metavar=f"[{names}]", nargs=-1, shell_complete=complete_jail),
-            click.option("--plan", metavar="PLAN", help="Those of a plan; of the names given, where names are."),
+            click.option(
+                "--plan", metavar="PLAN", shell_complete=complete_plan,
+                help="Those of a plan; of the names given, where names are.",
+            ),
             click.option(
                 "--template", metavar="NAME", shell_complete=complete_template, help="Those of a template; likewise."
             ),
