@@ -16,7 +16,7 @@ from ..paths import Paths
 from ..provision import accounts, layout
 from ..provision.host import Host
 from ..spec.settings import jail_spec
-from .output import Settings, escape, note, paint, say
+from .output import Settings, emit, escape, note, paint, say
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -49,6 +49,16 @@ def show_steps(settings: Settings, data: dict[str, Any]) -> None:
             say(settings, f"{paint('done', '32')}  {escape(operation['what'])}")
     if data["dry_run"] and data["operations"]:
         say(settings, "\nNothing was changed (--dry-run).")
+
+
+def report(settings: Settings, plan: Plan, dry_run: bool, more: dict[str, Any]) -> bool:
+    """What was done, or would be, as JSON with ``more``, or as steps; return whether a person is to be told how it is
+    now."""
+    if settings.json:
+        emit({**plan_data(plan, dry_run), **more})
+        return False
+    show_plan(settings, plan, dry_run)
+    return not dry_run
 
 
 def turn(host: Host, name: str, dry_run: bool) -> AbstractContextManager[None]:

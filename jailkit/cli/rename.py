@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .output import Settings, emit, escape, say
+from .output import Settings, escape, say
 from .verb import complete_jail, verb
 
 _EXAMPLES = """
@@ -37,9 +37,5 @@ def command(settings: Settings, old: str, new: str, stop: bool, dry_run: bool) -
             provisioning.apply(settings, host, plan)
     finally:
         host.close()
-    if settings.json:
-        emit({**provisioning.plan_data(plan, dry_run), "old": old})
-        return
-    provisioning.show_plan(settings, plan, dry_run)
-    if not dry_run and plan.operations:
+    if provisioning.report(settings, plan, dry_run, {"old": old}) and plan.operations:
         say(settings, f"\n{escape(old)} is {escape(new)} now.\nLog in with:   {provisioning.ssh_line(new, plan.level)}")
