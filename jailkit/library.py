@@ -324,25 +324,13 @@ class Host:
 
 
 def require_gates(host: inner.Host, asked: Iterable[Asked]) -> None:
-    """Before `jailctl setup` only an account may be made that nothing but our key file opens: with a password, or keys
-    of its own, sshd would let it in without the Match block, and serve an ``internal-sftp`` itself, outside the jail.
+    """See gates.require. Raise ``host.not-set-up``; ``invalid.user-name`` for a name of setup's own."""
+    from .login import gates, verify
 
-    Raise ``host.not-set-up``; ``invalid.user-name`` for a name of setup's own."""
-    from .login import pam, verify
-    from .login.sshd_config import FRAGMENT
-
-    ready = pam.installed(host.paths) and os.path.exists(FRAGMENT)
+    missing = gates.not_set_up(host.paths)
     for spec, password in asked:
-        if spec.user.startswith(verify.PREFIX):
-            text = f"names that begin with {verify.PREFIX} are setup's own: {spec.user}"
-            raise JailkitError("invalid.user-name", text, "choose another name")
-        if not ready and (password is not None or (spec.existing and host.row(spec.user) is None)):
-            what = "a password" if password is not None else "an existing account"
-            raise JailkitError(
-                "host.not-set-up",
-                f"{what} ({spec.user}) would be a way past the jail: PAM or sshd of this host know no jails yet",
-                "jailctl setup",
-            )
+        verify.require_other_name(spec.user)
+        gates.require(missing, spec.user, password is not None, spec.existing and host.row(spec.user) is None)
 
 
 def _spec(data: Mapping[str, Any]) -> JailSpec:

@@ -102,14 +102,6 @@ def plan_data(plan: Plan, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def require_own_name(name: str) -> None:
-    """Raise ``invalid.user-name`` for the names of setup's test users."""
-    if name.startswith(PREFIX):
-        raise JailkitError(
-            "invalid.user-name", f"names that begin with {PREFIX} are setup's own", "choose another name"
-        )
-
-
 def ssh_line(name: str, level: str = "namespaces") -> str:
     """What the user types on her own machine, by the host's name and the port of its sshd."""
     from ..login import sshd_daemon
@@ -120,16 +112,6 @@ def ssh_line(name: str, level: str = "namespaces") -> str:
         port = 22
     program, option = ("sftp", "-P") if level == "chroot" else ("ssh", "-p")
     return f"{program} {f'{option} {port} ' if port != 22 else ''}{name}@{os.uname().nodename}"
-
-
-def not_set_up(paths: Paths) -> str:
-    """Why nobody can log in to a jail that is there, or ""."""
-    from ..login import pam
-    from ..login.sshd_config import FRAGMENT
-
-    missing = [] if pam.installed(paths) else ["PAM"]
-    missing += [] if os.path.exists(FRAGMENT) else ["sshd"]
-    return f"{' and '.join(missing)} of this host know nothing of jails yet: jailctl setup" if missing else ""
 
 
 # -- for setup

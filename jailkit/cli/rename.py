@@ -24,12 +24,13 @@ jailctl rename alice alison --stop    her sessions end first
 @click.option("--stop", is_flag=True, help="End sessions and processes; else a jail that runs is refused.")
 @click.option("--dry-run", is_flag=True, help="Show the steps and why; change nothing.")
 def command(settings: Settings, old: str, new: str, stop: bool, dry_run: bool) -> None:
+    from ..login.verify import require_other_name
     from ..names import user_name
     from ..paths import Paths
     from ..provision.host import Host
     from . import provisioning
 
-    provisioning.require_own_name(user_name(new))
+    require_other_name(user_name(new))
     host = Host(Paths(settings.root))
     try:
         plan = host.plan_rename(old, new, stop)
