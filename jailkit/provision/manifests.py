@@ -108,7 +108,7 @@ def _require_plans(paths: Paths, found: Read) -> None:
         for name in manifest.jails:
             plan = manifest.spec(name).plan
             if plan is not None and plan not in here and ("plans", plan) not in found.owners:
-                source = found.document("jails", name)
+                source = found.owners["jails", name]
                 path = ("jails", name, "plan")
                 wrong.setdefault(source.file, []).append((path, source.line(path), f"there is no plan {plan}"))
     if wrong:
