@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event
 from types import TracebackType
@@ -22,7 +21,7 @@ from .errors import JailkitError
 from .names import user_name
 from .paths import Paths
 from .provision import host as inner
-from .provision import lock, manifests, plans
+from .provision import manifests, plans
 from .provision.info import JailInfo
 from .provision.manifests import Options, Outcome
 from .provision.operations import Operation
@@ -251,19 +250,13 @@ class Host:
     def _changed(
         self, name: str, change: Callable[[JailSpec], JailSpec], keys: Sequence[str] = (), password: str | None = None
     ) -> JailInfo:
-        with self._turn(user_name(name)) as host:
+        host = self._ready()
+        with host.turn(name):
             spec = change(host.declared(name))
             require_gates(host, [(spec, password)])
             done = host.apply(host.plan(spec, keys, password))
         assert done is not None
         return done
-
-    @contextmanager
-    def _turn(self, name: str) -> Iterator[inner.Host]:
-        """What is read, changed and written as a whole is not overtaken. (The jail's own lock is taken inside.)"""
-        host = self._ready()
-        with lock.locked(self._paths, f"{name} set"):
-            yield host
 
     def remove_user(
         self, name: str, *, keep_home: bool = False, archive: str | None = None, missing_ok: bool = False
@@ -331,25 +324,13 @@ class Host:
 
 
 def require_gates(host: inner.Host, asked: Iterable[Asked]) -> None:
-    """Before `jailctl setup` only an account may be made that nothing but our key file opens: with a password, or keys
-    of its own, sshd would let it in without the Match block, and serve an ``internal-sftp`` itself, outside the jail.
+    """See gates.require. Raise ``host.not-set-up``; ``invalid.user-name`` for a name of setup's own."""
+    from .login import gates, verify
 
-    Raise ``host.not-set-up``; ``invalid.user-name`` for a name of setup's own."""
-    from .login import pam, verify
-    from .login.sshd_config import FRAGMENT
-
-    ready = pam.installed(host.paths) and os.path.exists(FRAGMENT)
+    missing = gates.not_set_up(host.paths)
     for spec, password in asked:
-        if spec.user.startswith(verify.PREFIX):
-            text = f"names that begin with {verify.PREFIX} are setup's own: {spec.user}"
-            raise JailkitError("invalid.user-name", text, "choose another name")
-        if not ready and (password is not None or (spec.existing and host.row(spec.user) is None)):
-            what = "a password" if password is not None else "an existing account"
-            raise JailkitError(
-                "host.not-set-up",
-                f"{what} ({spec.user}) would be a way past the jail: PAM or sshd of this host know no jails yet",
-                "jailctl setup",
-            )
+        verify.require_other_name(spec.user)
+        gates.require(missing, spec.user, password is not None, spec.existing and host.row(spec.user) is None)
 
 
 def _spec(data: Mapping[str, Any]) -> JailSpec:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,16 @@ pytestmark = pytest.mark.host
 SERVER = cli.SOURCE.replace("in json.load(sys.stdin):", "in map(json.loads, sys.stdin):")
 """:mod:`tests.escape.cli_caller`, which answers line by line."""
 HOLD = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print('held', flush=True); sys.stdin.read()"
+TURN = """if True:
+    import sys
+    from jailkit.provision.host import Host
+    host = Host()
+    with host.turn("turn1"):
+        spec = host.declared("turn1")
+        print("read", flush=True)
+        sys.stdin.read()
+        host.apply(host.plan(spec.model_copy(update={"linger": 7})))
+"""
 EVIL = ("sh", "usermod", "useradd", "groupmod", "mv", "cp", "tar", "python3", "mount", "id", "pkill", "rm", "rsync")
 
 
@@ -109,6 +120,30 @@ def test_set_changes_what_is_named_and_nothing_else(own: Host) -> None:
     text = spec.read_text()
     assert "# until May\nlinger = 8" in text and "network" not in text and "sources" not in text
     assert own.ssh("set1", "id -un").stdout == "set1\n"
+
+
+def test_who_changes_a_jail_at_the_same_time_loses_nothing(own: Host) -> None:
+    """All lay something over what the first has read and not yet written; a look waits for nobody."""
+    add(own, "turn1")
+    library = "from jailkit import Host; Host.open().set('turn1', limits={'processes': 50})"
+    verbs = [
+        ["set", "turn1", "network=host"], ["expire", "turn1", "--at", "2040-01-01"], ["suspend", "turn1"],
+        ["move-home", "turn1", "/home/turn1.moved"],
+    ]  # fmt: skip
+    with own.spawn([PYTHON, "-I", "-c", TURN]) as first:
+        assert first.stdin and first.stdout and first.stdout.readline() == b"read\n"
+        commands = [*(["jailctl", *words] for words in verbs), [PYTHON, "-I", "-c", library]]
+        others = [own.spawn(command) for command in commands]
+        assert steps(own, "set", "turn1", "linger=9", "--dry-run") == ["jail-files", "spec"]
+        time.sleep(3)
+        assert [other.poll() for other in others] == [None] * 5
+        first.stdin.close()
+        assert first.wait(60) == 0
+        assert [other.wait(60) for other in others] == [0] * 5
+    spec = (own.root / "etc/jailctl/jails.d/turn1.toml").read_text()
+    for line in ("linger = 7", 'network = "host"', "processes = 50", 'expires = "2040-01-01T00:00:00Z"', "suspended = ",
+                 'home = "/home/turn1.moved"'):  # fmt: skip
+        assert line in spec
 
 
 def test_set_takes_keys_away_and_adds_them(own: Host) -> None:

@@ -197,6 +197,22 @@ def test_a_plan_changes_its_jails_running_ones_at_once(quick: Quick) -> None:
     quick.jailctl("stop", "mana")
 
 
+def test_a_plan_that_changes_fails_one_jail_and_changes_the_others(quick: Quick) -> None:
+    quick.jailctl("plan", "set", "manfollow", "limits.processes=70")
+    for name in ("manfollow1", "manfollow2"):
+        quick.jailctl("add-user", name, "--set", "plan=manfollow")
+    spec = quick.root / "etc/jailctl/jails.d/manfollow1.toml"
+    before = spec.read_text()
+    spec.write_text(before + "colour = 1\n")
+    done = quick.jailctl("plan", "set", "manfollow", "limits.processes=80", "--json", check=False)
+    found = {jail["name"]: jail for jail in json.loads(done.stdout)["jails"]}
+    assert done.returncode == found["manfollow1"]["error"]["exit"]
+    assert found["manfollow1"]["error"]["code"] == "invalid.spec" and found["manfollow2"]["outcome"] == "changed"
+    spec.write_text(before + "linger = 8\n")  # an edit that was not applied comes true with it, as with jailctl set
+    quick.jailctl("plan", "set", "manfollow", "limits.processes=80")
+    assert quick.output("show", "manfollow1")["jail"]["linger"] == 8
+
+
 def test_one_that_fails_stops_no_other_and_the_exit_number_says_it(quick: Quick) -> None:
     quick.run("/usr/sbin/useradd", "-M", "manforeign")
     file = write(quick, "name: manfail\njails: {mand: {}, manforeign: {}, manh: {template: nosuch}, manf: {}}")

@@ -9,7 +9,7 @@ import click
 
 from ..errors import JailkitError
 from .output import Settings, emit, escape, note, say
-from .verb import complete_template, verb
+from .verb import complete_plan, complete_template, verb
 
 if TYPE_CHECKING:
     from ..paths import Paths
@@ -40,7 +40,9 @@ jailctl add-user alice                               after an edit of /etc/jailc
     shell_complete=complete_template,
     help="What the jail is made from.  [default: the plan's, else shell]",
 )
-@click.option("--plan", "sold", metavar="NAME", help="The plan whose limits and settings it has.")
+@click.option(
+    "--plan", "sold", metavar="NAME", shell_complete=complete_plan, help="The plan whose limits and settings it has."
+)
 @click.option(
     "--key", "keys", metavar="FILE", multiple=True, help="Public keys that may log in; - is standard input. Repeatable."
 )
@@ -65,13 +67,14 @@ def command(
     pairs: tuple[str, ...],
     dry_run: bool,
 ) -> None:
+    from ..login import gates, verify
     from ..names import user_name
     from ..paths import Paths
     from ..provision.host import Host
     from . import provisioning
 
     name = user_name(name)
-    provisioning.require_own_name(name)
+    verify.require_other_name(name)
     paths = Paths(settings.root)
     lines, password = _read(keys, password_stdin)
     host = Host(paths)
@@ -82,7 +85,7 @@ def command(
         )  # fmt: skip
         plan = host.plan_add(spec, (), password)
         if plan.kind == "add" and not dry_run:
-            _require_gates(paths, spec, password)
+            gates.require(gates.not_set_up(paths), name, password is not None, spec.existing)
         jail = None if dry_run else provisioning.apply(settings, host, plan)
         if jail is None and not plan.operations:
             jail = host.show(name)
@@ -125,17 +128,6 @@ def read_keys(files: tuple[str, ...]) -> list[str]:
     return lines
 
 
-def _require_gates(paths: Paths, spec: JailSpec, password: str | None) -> None:
-    """Before setup only an account that nothing but our key file opens may be made. With a password, or keys of its
-    own, sshd would let it in without the Match block, and serve an ``internal-sftp`` itself, outside the jail."""
-    from . import provisioning
-
-    missing = provisioning.not_set_up(paths)
-    if missing and (spec.existing or password is not None):
-        what = "an existing account" if spec.existing else "a password"
-        raise JailkitError("host.not-set-up", f"{what} would be a way past the jail: {missing}", "jailctl setup")
-
-
 def _spec(paths: Paths, default_template: str, name: str, pairs: tuple[str, ...], **given: object) -> JailSpec:
     """What is asked for: the spec file, where there is one, and over it what the command line says."""
     from ..spec import load
@@ -163,10 +155,11 @@ def _with_way_out(error: JailkitError, paths: Paths, name: str) -> JailkitError:
 
 def _report(settings: Settings, paths: Paths, plan: Plan, jail: JailInfo | None, password: bool, dry_run: bool) -> None:
     from ..jail.chroot import FILES
+    from ..login.gates import not_set_up
     from . import provisioning
 
     login = provisioning.ssh_line(plan.name, jail.level if jail else plan.level)
-    missing = provisioning.not_set_up(paths)
+    missing = not_set_up(paths)
     if settings.json:
         warnings = [*plan.warnings, *([missing] if missing else [])]
         body = {**provisioning.plan_data(plan, dry_run), "warnings": warnings}

@@ -59,10 +59,11 @@ def command(
     if keep_home and not prune:
         raise click.UsageError("--keep-home means something with --prune only")
     from ..library import require_gates
+    from ..login.gates import not_set_up
     from ..paths import Paths
     from ..provision import manifests
     from ..provision.host import Host
-    from . import applying, differing, provisioning
+    from . import applying, differing
 
     host = Host(Paths(settings.root))
     try:
@@ -74,7 +75,7 @@ def command(
         require_gates(host, want.jails.values())
         options = manifests.Options(jobs, "report" if policy == "report" else "mend", prune, keep_home)
         status = applying.run(settings, host, want, options)
-        if missing := provisioning.not_set_up(host.paths):
+        if missing := not_set_up(host.paths):
             note(settings, f"jailctl: note: {missing}")
         return status
     finally:

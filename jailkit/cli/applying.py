@@ -4,7 +4,6 @@ does."""
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EXIT_INTERRUPT, JailkitError
 from . import differing
-from .output import Settings, counted, escape, note, paint, say
+from .output import Settings, complain, counted, escape, note, paint, problem, say
 from .progress import Bar
 
 if TYPE_CHECKING:
@@ -48,24 +47,18 @@ def _one(settings: Settings, bar: Bar, one: Outcome) -> None:
         operations = [operation.public() for operation in one.plan.operations] if one.plan else []
         differing.line({"what": one.what, "name": one.name, "outcome": one.outcome, "differences": rows,
                         "operations": operations, "seconds": round(one.seconds, 4),
-                        "error": differing.problem(one.error)})  # fmt: skip
+                        "error": problem(one.error) if one.error else None})  # fmt: skip
         return
     if one.outcome == "same":
         return
     bar.clear()
-    label = escape(f"plan {one.name}" if one.what == "plan" else one.name)
+    label = f"plan {one.name}" if one.what == "plan" else one.name
     if one.error is not None:
-        complain(label, one.error)
+        complain(one.error.message, one.error.hint, label)
         return
     word, color = _SHOWN[one.outcome]
-    say(settings, f"{paint(word, color)}  {label}")
+    say(settings, f"{paint(word, color)}  {escape(label)}")
     differing.differences(settings, one.differences)
-
-
-def complain(label: str, error: JailkitError) -> None:
-    """Of one of many."""
-    hint = f"\n  hint: {escape(error.hint)}" if error.hint else ""
-    print(f"jailctl: {escape(label)}: {escape(error.message)}{hint}", file=sys.stderr)
 
 
 def _summary(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import JailkitError
 from . import many
-from .output import Settings, counted, escape, note, pairs
+from .output import Settings, counted, escape, note, pairs, say
 
 if TYPE_CHECKING:
     from ..provision.host import Plan
+    from ..provision.info import JailInfo
 
 END = ".tar.zst"
 
@@ -64,3 +65,15 @@ def show(settings: Settings, made: many.Entry) -> None:
         ("sha256", made["sha256"]), ("taken", taken), ("restore", made["restore"]),
     ])  # fmt: skip
 
+
+def report(
+    settings: Settings, plan: Plan, dry_run: bool, jail: JailInfo | None, keys: Sequence[str], now: str
+) -> None:  # fmt: skip
+    """Of a jail that was made of another one's files. keys: of the plan's results, for JSON. now: what it is."""
+    from . import provisioning
+
+    results = {key: plan.results.get(key) for key in keys}
+    told = provisioning.report(settings, plan, dry_run, {**results, "jail": jail.data() if jail else None})
+    if told and jail is not None:
+        say(settings, f"\n{escape(jail.name)} is {escape(now)} (uid {jail.uid}, home {escape(jail.home)}).")
+        say(settings, f"Log in with:   {provisioning.ssh_line(jail.name, jail.level)}")

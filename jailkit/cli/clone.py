@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from . import provisioning
-from .output import Settings, emit, escape, say
+from . import backups
+from .output import Settings
 from .verb import complete_jail, verb
 
 _EXAMPLES = """
@@ -33,6 +33,7 @@ def command(
     from ..paths import Paths
     from ..provision.backup.plans import Clone
     from ..provision.host import Host
+    from . import provisioning
     from .add_user import read_keys
 
     host = Host(Paths(settings.root))
@@ -41,11 +42,5 @@ def command(
         jail = None if dry_run else provisioning.apply(settings, host, plan)
     finally:
         host.close()
-    if settings.json:
-        results = {key: plan.results.get(key) for key in ("names", "files", "bytes", "cloned", "left_out")}
-        emit({**provisioning.plan_data(plan, dry_run), **results, "jail": jail.data() if jail else None})
-        return
-    provisioning.show_plan(settings, plan, dry_run)
-    if jail is not None:
-        say(settings, f"\n{escape(jail.name)} is as {escape(name)} (uid {jail.uid}, home {escape(jail.home)}).")
-        say(settings, f"Log in with:   {provisioning.ssh_line(jail.name, jail.level)}")
+    told = ("names", "files", "bytes", "cloned", "left_out")
+    backups.report(settings, plan, dry_run, jail, told, f"as {name}")

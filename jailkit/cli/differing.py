@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import JailkitError
-from .output import Settings, counted, escape, paint, plain, say
+from .output import Settings, counted, escape, paint, plain, problem, say
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _one(settings: Settings, progress: Progress, each: Finding | PlanChange) -> 
     if settings.json:
         operations = each.plan.operations if isinstance(each, Finding) and each.plan else ()
         rows = [difference.data() for difference in each.differences]
-        error = problem(each.error)
+        error = problem(each.error) if each.error else None
         steps = [operation.public() for operation in operations]
         line({"what": what, "name": each.name, "kind": each.kind, "differences": rows, "operations": steps,
               "error": error})  # fmt: skip
@@ -115,13 +115,6 @@ def shown(field: str, value: Any) -> str:
         items = [(" ".join(str(item).split(" ")[2:]) or str(item)[-16:]) if key else str(item) for item in value]
         return escape(", ".join(items)) or "(none)"
     return escape(value)
-
-
-def problem(error: JailkitError | None) -> dict[str, Any] | None:
-    """An error as JSON has it."""
-    if error is None:
-        return None
-    return {"code": error.code, "message": error.message, "hint": error.hint, "exit": error.exit_number}
 
 
 def line(value: object) -> None:

@@ -48,8 +48,9 @@ def command(
     names = many.chosen(settings, words, plan, template, every)
 
     def work(host: Host, name: str, step: many.Step) -> many.Entry:
-        spec = host.declared(name).model_copy(update={"expires": when})
-        return {**provisioning.carried_out(host, host.plan(spec), dry_run, step), "expires": when}
+        with provisioning.turn(host, name, dry_run):
+            spec = host.declared(name).model_copy(update={"expires": when})
+            return {**provisioning.carried_out(host, host.plan(spec), dry_run, step), "expires": when}
 
     def show(entry: many.Entry) -> None:
         provisioning.show_entry(settings, entry, len(names) > 1, f"expires {when}" if when else "never expires")

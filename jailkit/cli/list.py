@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from .output import Settings, emit, say, table
@@ -28,11 +27,9 @@ def command(settings: Settings) -> None:
     from ..paths import Paths
     from ..provision.host import Host
 
-    paths = Paths(settings.root)
-    host = Host(paths)
+    host = Host(Paths(settings.root))
     try:
-        # without a database there is none, and looking must not make it
-        jails = host.list() if os.path.exists(paths.state_db) else []
+        jails = host.list()
     finally:
         host.close()
     if settings.json:

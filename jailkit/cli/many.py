@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import EXIT_INTERRUPT, JailkitError
-from .output import Settings, counted, emit, escape, fail, note, say
+from .output import Settings, complain, counted, emit, fail, note, problem, say
 from .progress import Progress
-from .verb import complete_jail, complete_template
+from .verb import complete_jail, complete_plan, complete_template
 
 if TYPE_CHECKING:
     from ..provision.host import Host
@@ -40,7 +40,10 @@ def choice(names: str = "NAME...") -> Callable[[Callable[..., Any]], Callable[..
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         parts = [
             click.argument("words", metavar=f"[{names}]", nargs=-1, shell_complete=complete_jail),
-            click.option("--plan", metavar="PLAN", help="Those of a plan; of the names given, where names are."),
+            click.option(
+                "--plan", metavar="PLAN", shell_complete=complete_plan,
+                help="Those of a plan; of the names given, where names are.",
+            ),
             click.option(
                 "--template", metavar="NAME", shell_complete=complete_template, help="Those of a template; likewise."
             ),
@@ -66,12 +69,10 @@ def chosen(
     from ..provision.made_from import reference
     from ..provision.select import Choice, names
 
-    paths = Paths(settings.root)
-    host = Host(paths)
+    host = Host(Paths(settings.root))
     try:
-        state = host.state if os.path.exists(paths.state_db) else None  # a look makes no database
-        of = reference(paths, host.config.template)
-        return names(state, Choice(tuple(words), plan, template, every, patterns), of)
+        of = reference(host.paths, host.config.template)
+        return names(host.known_state, Choice(tuple(words), plan, template, every, patterns), of)
     finally:
         host.close()
 
@@ -94,8 +95,8 @@ def each(
             progress.clear()
             if entry["error"] is None:
                 show(entry)
-            elif len(names) > 1:
-                _complain(settings, entry)
+            elif len(names) > 1 and not settings.json:
+                complain(entry["error"]["message"], entry["error"]["hint"], entry["name"])
             progress.step(_pace(doing, len(found), len(names), time.monotonic() - began))
     entries = [found[name] for name in names if name in found]
     alone = len(names) == 1 and bool(entries) and entries[0]["error"] is not None
@@ -133,13 +134,6 @@ def _worst(settings: Settings, names: Sequence[str], entries: list[Entry]) -> in
         note(settings, f"jailctl: stopped; {counted(len(names) - len(entries), 'jail')} not begun: run it again")
         return EXIT_INTERRUPT
     return max((int(entry["error"]["exit"]) for entry in entries if entry["error"] is not None), default=0)
-
-
-def _complain(settings: Settings, entry: Entry) -> None:
-    error = entry["error"]
-    note(settings, f"jailctl: {escape(entry['name'])}: {escape(error['message'], keep=chr(10))}")
-    if error["hint"]:
-        note(settings, f"  hint: {escape(error['hint'])}")
 
 
 class _Stop:
@@ -197,8 +191,7 @@ def _tried(host: Host, work: Work, name: str, step: Step) -> Entry:
 
 
 def _failed(name: str, error: JailkitError) -> Entry:
-    body = {"code": error.code, "message": error.message, "hint": error.hint, "exit": error.exit_number}
-    return {"name": name, "changed": False, "error": body}
+    return {"name": name, "changed": False, "error": problem(error)}
 
 
 class _Worker:

@@ -7,7 +7,7 @@ import os
 import click
 
 from ..errors import JailkitError
-from .output import Settings, emit, escape, say
+from .output import Settings, escape, say
 from .verb import complete_jail, verb
 
 _EXAMPLES = """
@@ -37,14 +37,11 @@ def command(settings: Settings, name: str, path: str, stop: bool, dry_run: bool)
         raise JailkitError("usage.path", f"{path!r} is not an absolute path", "give the home's full path")
     host = Host(Paths(settings.root))
     try:
-        plan = host.plan(changed(host.declared(name), {"home": path}), force=stop)
-        if not dry_run:
-            provisioning.apply(settings, host, plan)
+        with provisioning.turn(host, name, dry_run):
+            plan = host.plan(changed(host.declared(name), {"home": path}), force=stop)
+            if not dry_run:
+                provisioning.apply(settings, host, plan)
     finally:
         host.close()
-    if settings.json:
-        emit({**provisioning.plan_data(plan, dry_run), "home": path})
-        return
-    provisioning.show_plan(settings, plan, dry_run)
-    if not dry_run and plan.operations:
+    if provisioning.report(settings, plan, dry_run, {"home": path}) and plan.operations:
         say(settings, f"\nThe home of {escape(name)} is {escape(path)} now.")

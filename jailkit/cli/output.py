@@ -68,13 +68,22 @@ def note(settings: Settings, text: str) -> None:
 def fail(settings: Settings, error: JailkitError) -> int:
     """Print an error on stderr and return the number to exit with."""
     if settings.json:
-        body = {"code": error.code, "message": error.message, "hint": error.hint, "exit": error.exit_number}
-        print(json.dumps({"error": body}, ensure_ascii=True), file=sys.stderr)
+        print(json.dumps({"error": problem(error)}, ensure_ascii=True), file=sys.stderr)
     else:
-        print(f"jailctl: {escape(error.message, keep=chr(10))}", file=sys.stderr)
-        if error.hint:
-            print(f"  hint: {escape(error.hint)}", file=sys.stderr)
+        complain(error.message, error.hint)
     return error.exit_number
+
+
+def complain(message: str, hint: str, of: str = "") -> None:
+    """Print an error for a person, with --quiet as well. of: which of many it is."""
+    print(f"jailctl: {f'{escape(of)}: ' if of else ''}{escape(message, keep=chr(10))}", file=sys.stderr)
+    if hint:
+        print(f"  hint: {escape(hint)}", file=sys.stderr)
+
+
+def problem(error: JailkitError) -> dict[str, Any]:
+    """An error as JSON has it."""
+    return {"code": error.code, "message": error.message, "hint": error.hint, "exit": error.exit_number}
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..errors import JailkitError
@@ -16,7 +16,7 @@ from ..paths import Paths
 from ..provision import accounts, layout
 from ..provision.host import Host
 from ..spec.settings import jail_spec
-from .output import Settings, escape, note, paint, say
+from .output import Settings, emit, escape, note, paint, say
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -49,6 +49,21 @@ def show_steps(settings: Settings, data: dict[str, Any]) -> None:
             say(settings, f"{paint('done', '32')}  {escape(operation['what'])}")
     if data["dry_run"] and data["operations"]:
         say(settings, "\nNothing was changed (--dry-run).")
+
+
+def report(settings: Settings, plan: Plan, dry_run: bool, more: dict[str, Any]) -> bool:
+    """What was done, or would be, as JSON with ``more``, or as steps; return whether a person is to be told how it is
+    now."""
+    if settings.json:
+        emit({**plan_data(plan, dry_run), **more})
+        return False
+    show_plan(settings, plan, dry_run)
+    return not dry_run
+
+
+def turn(host: Host, name: str, dry_run: bool) -> AbstractContextManager[None]:
+    """Host.turn, for a verb that lays something over what a jail is to be; a look waits for nobody."""
+    return nullcontext() if dry_run else host.turn(name)
 
 
 def carried_out(host: Host, plan: Plan, dry_run: bool, step: Callable[[str], None]) -> dict[str, Any]:
@@ -87,14 +102,6 @@ def plan_data(plan: Plan, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def require_own_name(name: str) -> None:
-    """Raise ``invalid.user-name`` for the names of setup's test users."""
-    if name.startswith(PREFIX):
-        raise JailkitError(
-            "invalid.user-name", f"names that begin with {PREFIX} are setup's own", "choose another name"
-        )
-
-
 def ssh_line(name: str, level: str = "namespaces") -> str:
     """What the user types on her own machine, by the host's name and the port of its sshd."""
     from ..login import sshd_daemon
@@ -105,16 +112,6 @@ def ssh_line(name: str, level: str = "namespaces") -> str:
         port = 22
     program, option = ("sftp", "-P") if level == "chroot" else ("ssh", "-p")
     return f"{program} {f'{option} {port} ' if port != 22 else ''}{name}@{os.uname().nodename}"
-
-
-def not_set_up(paths: Paths) -> str:
-    """Why nobody can log in to a jail that is there, or ""."""
-    from ..login import pam
-    from ..login.sshd_config import FRAGMENT
-
-    missing = [] if pam.installed(paths) else ["PAM"]
-    missing += [] if os.path.exists(FRAGMENT) else ["sshd"]
-    return f"{' and '.join(missing)} of this host know nothing of jails yet: jailctl setup" if missing else ""
 
 
 # -- for setup

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .output import Settings, emit, escape, say
+from .output import Settings, escape, say
 from .verb import complete_jail, verb
 
 _EXAMPLES = """
@@ -24,12 +24,13 @@ jailctl rename alice alison --stop    her sessions end first
 @click.option("--stop", is_flag=True, help="End sessions and processes; else a jail that runs is refused.")
 @click.option("--dry-run", is_flag=True, help="Show the steps and why; change nothing.")
 def command(settings: Settings, old: str, new: str, stop: bool, dry_run: bool) -> None:
+    from ..login.verify import require_other_name
     from ..names import user_name
     from ..paths import Paths
     from ..provision.host import Host
     from . import provisioning
 
-    provisioning.require_own_name(user_name(new))
+    require_other_name(user_name(new))
     host = Host(Paths(settings.root))
     try:
         plan = host.plan_rename(old, new, stop)
@@ -37,9 +38,5 @@ def command(settings: Settings, old: str, new: str, stop: bool, dry_run: bool) -
             provisioning.apply(settings, host, plan)
     finally:
         host.close()
-    if settings.json:
-        emit({**provisioning.plan_data(plan, dry_run), "old": old})
-        return
-    provisioning.show_plan(settings, plan, dry_run)
-    if not dry_run and plan.operations:
+    if provisioning.report(settings, plan, dry_run, {"old": old}) and plan.operations:
         say(settings, f"\n{escape(old)} is {escape(new)} now.\nLog in with:   {provisioning.ssh_line(new, plan.level)}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from . import provisioning
-from .output import Settings, emit, escape, say
+from . import backups
+from .output import Settings
 from .verb import complete_jail, verb
 
 _EXAMPLES = """
@@ -50,11 +50,4 @@ def command(
                 jail = host.apply(plan, lambda number, total, what: progress.step(f"{number}/{total} {what}"))
     finally:
         host.close()
-    if settings.json:
-        results = {key: plan.results.get(key) for key in ("names", "files", "bytes")}
-        emit({**provisioning.plan_data(plan, dry_run), **results, "jail": jail.data() if jail else None})
-        return
-    provisioning.show_plan(settings, plan, dry_run)
-    if jail is not None:
-        say(settings, f"\n{escape(jail.name)} is restored (uid {jail.uid}, home {escape(jail.home)}).")
-        say(settings, f"Log in with:   {provisioning.ssh_line(jail.name, jail.level)}")
+    backups.report(settings, plan, dry_run, jail, ("names", "files", "bytes"), "restored")

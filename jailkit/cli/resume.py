@@ -31,8 +31,9 @@ def command(
     names = many.chosen(settings, words, plan, template, every)
 
     def work(host: Host, name: str, step: many.Step) -> many.Entry:
-        spec = host.declared(name).model_copy(update={"suspended": None})
-        return provisioning.carried_out(host, host.plan(spec), dry_run, step)
+        with provisioning.turn(host, name, dry_run):
+            spec = host.declared(name).model_copy(update={"suspended": None})
+            return provisioning.carried_out(host, host.plan(spec), dry_run, step)
 
     def show(entry: many.Entry) -> None:
         provisioning.show_entry(settings, entry, len(names) > 1, "open again")

@@ -66,9 +66,10 @@ def command(
     names = many.chosen(settings, [word for word in words if "=" not in word], plan, template, every)
 
     def work(host: Host, name: str, step: many.Step) -> many.Entry:
-        spec = words_of.changed(host.declared(name), values)
-        spec = spec.model_copy(update={"keys": _keys(spec, added, remove)})
-        return provisioning.carried_out(host, host.plan(spec, force=force), dry_run, step)
+        with provisioning.turn(host, name, dry_run):
+            spec = words_of.changed(host.declared(name), values)
+            spec = spec.model_copy(update={"keys": _keys(spec, added, remove)})
+            return provisioning.carried_out(host, host.plan(spec, force=force), dry_run, step)
 
     def show(entry: many.Entry) -> None:
         provisioning.show_entry(settings, entry, len(names) > 1, "changed")

@@ -37,8 +37,6 @@ def command(settings: Settings, name: str, resolved: bool) -> None:
 
     paths = Paths(settings.root)
     name = user_name(name)
-    if not os.path.exists(paths.state_db):
-        raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
     host = Host(paths)
     try:
         jail = host.show(name)

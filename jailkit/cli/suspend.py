@@ -39,7 +39,8 @@ def command(
     names = many.chosen(settings, words, plan, template, every)
 
     def work(host: Host, name: str, step: many.Step) -> many.Entry:
-        return provisioning.carried_out(host, _plan(host, name, message), dry_run, step)
+        with provisioning.turn(host, name, dry_run):
+            return provisioning.carried_out(host, _plan(host, name, message), dry_run, step)
 
     def show(entry: many.Entry) -> None:
         provisioning.show_entry(settings, entry, len(names) > 1, "suspended")

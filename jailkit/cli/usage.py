@@ -86,20 +86,14 @@ def _rows(settings: Settings, names: tuple[str, ...], plan: str | None, template
     from ..provision.host import Host
     from .many import chosen
 
-    paths = Paths(settings.root)
-    every = not names and plan is None and template is None
-    if every and not os.path.exists(paths.state_db):
-        return []
-    wanted = chosen(settings, names, plan, template, every)
-    host = Host(paths)
+    host = Host(Paths(settings.root))
     try:
-        found = {row.name: row for row in (host.state.all() if os.path.exists(paths.state_db) else [])}
+        state = host.known_state
+        if not names and plan is None and template is None:
+            return state.all() if state else []
+        return [host.there(name) for name in chosen(settings, names, plan, template, False)]
     finally:
         host.close()
-    for name in wanted:
-        if name not in found:
-            raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
-    return [found[name] for name in wanted]
 
 
 def _show(settings: Settings, found: list[Usage], since: str, history: str | None, silent: bool = False) -> None:

@@ -13,6 +13,25 @@ from .steps import Step
 from .text import read, write
 
 
+def not_set_up(paths: Paths) -> str:
+    """Why nobody can log in to a jail that is there, or ""."""
+    missing = [] if pam.installed(paths) else ["PAM"]
+    missing += [] if os.path.exists(FRAGMENT) else ["sshd"]
+    return f"{' and '.join(missing)} of this host know nothing of jails yet: jailctl setup" if missing else ""
+
+
+def require(missing: str, user: str, password: bool, existing: bool) -> None:
+    """Before `jailctl setup` only an account may be made that nothing but our key file opens: with a password, or keys
+    of its own, sshd would let it in without the Match block, and serve an ``internal-sftp`` itself, outside the jail.
+
+    missing: :func:`not_set_up`. existing: whether an account is to be taken that is there. Raise
+    ``host.not-set-up``."""
+    if missing and (password or existing):
+        what = "a password" if password else "an existing account"
+        text = f"{what} ({user}) would be a way past the jail: {missing}"
+        raise JailkitError("host.not-set-up", text, "jailctl setup")
+
+
 def _members(group: str) -> list[str]:
     try:
         return grp.getgrnam(group).gr_mem

@@ -6,13 +6,11 @@ import contextlib
 import os
 from collections.abc import Sequence
 
-from ..errors import JailkitError
 from ..paths import Paths
 from .render import render
-from .run import run
-from .sshd_daemon import systemd
 from .steps import Step
 from .text import read, write
+from .user_manager import systemctl
 
 UNIT = "jailctl-usage"
 _UNITS = "/etc/systemd/system"
@@ -52,29 +50,20 @@ class UsageTimer(Step):
             os.makedirs(_WANTS, 0o755, exist_ok=True)
             with contextlib.suppress(FileExistsError):  # what `systemctl enable` makes
                 os.symlink(f"{_UNITS}/{UNIT}.timer", f"{_WANTS}/{UNIT}.timer")
-        _systemctl("daemon-reload")
-        _systemctl("start", f"{UNIT}.timer")
+        systemctl("daemon-reload")
+        systemctl("start", f"{UNIT}.timer")
 
     def remove(self) -> str:
         if os.path.lexists(f"{_UNITS}/{UNIT}.timer"):
-            _systemctl("stop", f"{UNIT}.timer")
+            systemctl("stop", f"{UNIT}.timer")
         for path in _places():
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         with contextlib.suppress(OSError):  # others may have timers there
             os.rmdir(_WANTS)
-        _systemctl("daemon-reload")
+        systemctl("daemon-reload")
         return ""
 
 
 def _places() -> Sequence[str]:
     return (f"{_WANTS}/{UNIT}.timer", f"{_UNITS}/{UNIT}.timer", f"{_UNITS}/{UNIT}.service", f"{_CRON}/{UNIT}")
-
-
-def _systemctl(*arguments: str) -> None:
-    if not systemd():
-        return
-    status, _, err = run(["/usr/bin/systemctl", *arguments])
-    if status != 0:
-        text = f"systemctl {' '.join(arguments)} failed: {err.strip()}"
-        raise JailkitError("host.systemd", text, "systemctl status")

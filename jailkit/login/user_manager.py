@@ -48,20 +48,22 @@ class UserManager(Step):
     def apply(self) -> None:
         os.makedirs(os.path.dirname(DROP_IN), 0o755, exist_ok=True)
         write(DROP_IN, self.files()[DROP_IN], 0o644)
-        _reload()
+        systemctl("daemon-reload")
 
     def remove(self) -> str:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(DROP_IN)
         with contextlib.suppress(OSError):  # others may have drop-ins there
             os.rmdir(os.path.dirname(DROP_IN))
-        _reload()
+        systemctl("daemon-reload")
         return ""
 
 
-def _reload() -> None:
+def systemctl(*arguments: str) -> None:
+    """Nothing where another init runs. Raise ``host.systemd``."""
     if not systemd():
         return
-    status, _, err = run(["/usr/bin/systemctl", "daemon-reload"])
+    status, _, err = run(["/usr/bin/systemctl", *arguments])
     if status != 0:
-        raise JailkitError("host.systemd", f"systemctl daemon-reload failed: {err.strip()}", "systemctl status")
+        text = f"systemctl {' '.join(arguments)} failed: {err.strip()}"
+        raise JailkitError("host.systemd", text, "systemctl status")

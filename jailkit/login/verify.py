@@ -37,6 +37,13 @@ _SFTP_INIT = bytes([0, 0, 0, 5, 1, 0, 0, 0, 3])
 _KINDS = ("user", "mnt", "pid", "uts", "ipc", "cgroup")
 
 
+def require_other_name(name: str) -> None:
+    """Raise ``invalid.user-name`` for the names of the test users."""
+    if name.startswith(PREFIX):
+        text = f"names that begin with {PREFIX} are setup's own: {name}"
+        raise JailkitError("invalid.user-name", text, "choose another name")
+
+
 def login(paths: Paths, provision: Provision, progress: Callable[[str], None]) -> str:
     """For each level of confinement make a user, log in in three ways, remove the user. Return where it was tried
     ("127.0.0.1 port 22").

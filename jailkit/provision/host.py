@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import JailkitError
 from ..names import user_name
@@ -38,6 +38,7 @@ from .state import OpenPlan, Row, State
 from .view import View
 
 __all__ = ["Host", "Plan"]
+T = TypeVar("T")
 
 
 class Host:
@@ -60,6 +61,13 @@ class Host:
     def row(self, name: str) -> Row | None:
         state = self.known_state
         return state.get(name) if state else None
+
+    def there(self, name: str) -> Row:
+        """Raise ``missing.jail``."""
+        row = self.row(user_name(name))
+        if row is None:
+            raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
+        return row
 
     @property
     def config(self) -> Config:
@@ -206,6 +214,14 @@ class Host:
 
     # -- doing
 
+    @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Around what is read of a jail, changed and applied as a whole: who does the same meanwhile waits, so that
+        neither's change is lost. :meth:`apply` takes the jail's own lock inside. Raise ``missing.jail``,
+        ``busy.locked``."""
+        with locked(self.paths, self.there(name).name, turn=True):
+            yield
+
     def apply(self, plan: Plan, progress: Progress | None = None, boundary: Boundary | None = None) -> JailInfo | None:
         """Carry out ``plan`` under the jail's lock; return the jail, or None when it is gone.
 
@@ -260,32 +276,44 @@ class Host:
         done at once. progress, stop: see batch.Progress; asked between chunks.
 
         A jail that fails stops no other: its result holds the error. Raise ``denied.root``, ``io.state``."""
-        total, state, items = batch.length(requests), self.state, iter(requests)
-        head = list(islice(items, WORTH)) if jobs > 1 and boundary is None else []
-        items = chain(head, items)
-        if len(head) == WORTH:
-            options = {"force": force}
-            yield from batch.spread(
-                self.paths.root, "add_many", items, lambda item: item[0].user, options, jobs, progress, stop, total
-            )
-            return
-        tasks = (self._add_task(spec, password, force) for spec, password in items)
-        yield from batch.Batch(self.paths, self.config, state, jobs, progress, stop, boundary).run(tasks, total)
+        yield from self._many(
+            "add_many", requests, lambda item: item[0].user, {"force": force},
+            lambda item: self._add_task(*item, force), jobs, progress, stop, boundary,
+        )  # fmt: skip
+
+    def follow_many(
+        self, names: Iterable[str], jobs: int = 2, progress: BatchProgress | None = None, stop: Stop | None = None
+    ) -> Iterator[Result]:
+        """Bring many jails to what their spec files say when their turn comes, after a change of what those refer to;
+        see :meth:`add_many`. A jail that is gone by then has failed."""
+        yield from self._many("follow_many", names, str, {}, self._follow_task, jobs, progress, stop)
 
     def remove_many(
         self, names: Iterable[str], keep_home: bool = False, archive: Callable[[str], str] | None = None, jobs: int = 2,
         progress: BatchProgress | None = None, stop: Stop | None = None, boundary: Boundary | None = None,
     ) -> Iterator[Result]:  # fmt: skip
         """Remove many jails; see :meth:`add_many` and :meth:`plan_remove`. archive: the file for the home of a name."""
-        total, state, items = batch.length(names), self.state, iter(names)
-        head = list(islice(items, WORTH)) if jobs > 1 and boundary is None and archive is None else []
-        items = chain(head, items)
+        yield from self._many(
+            "remove_many", names, str, {"keep_home": keep_home},
+            lambda name: self._remove_task(name, keep_home, archive(name) if archive else None),
+            jobs, progress, stop, boundary, archive is None,
+        )  # fmt: skip
+
+    def _many(
+        self, method: str, items: Iterable[T], name: Callable[[T], str], options: dict[str, Any],
+        task: Callable[[T], Task], jobs: int, progress: BatchProgress | None, stop: Stop | None,
+        boundary: Boundary | None = None, elsewhere: bool = True,
+    ) -> Iterator[Result]:  # fmt: skip
+        """``task`` of each item; where they are many, by ``method`` with ``options`` in processes of their own.
+        elsewhere: it can be done there."""
+        total, state, left = batch.length(items), self.state, iter(items)
+        head = list(islice(left, WORTH)) if jobs > 1 and boundary is None and elsewhere else []
+        left = chain(head, left)
         if len(head) == WORTH:
-            options = {"keep_home": keep_home}
-            yield from batch.spread(self.paths.root, "remove_many", items, str, options, jobs, progress, stop, total)
+            yield from batch.spread(self.paths.root, method, left, name, options, jobs, progress, stop, total)
             return
-        tasks = (self._remove_task(name, keep_home, archive(name) if archive else None) for name in items)
-        yield from batch.Batch(self.paths, self.config, state, jobs, progress, stop, boundary).run(tasks, total)
+        made = batch.Batch(self.paths, self.config, state, jobs, progress, stop, boundary)
+        yield from made.run(map(task, left), total)
 
     def _add_task(self, spec: JailSpec, password: str | None, force: bool) -> Task:
         hashed: list[str] = []
@@ -305,6 +333,18 @@ class Host:
 
         return Task(spec.user, judge, alone, prepare if password is not None else None)
 
+    def _follow_task(self, name: str) -> Task:
+        def judge(view: View) -> Plan:
+            return self._judged_add(Add(with_keys(self.declared(name), ()), None, None, True), view)
+
+        def alone() -> Plan:
+            with self.turn(name):
+                plan = self.plan(self.declared(name))
+                self.apply(plan)
+                return plan
+
+        return Task(name, judge, alone)
+
     def _remove_task(self, name: str, keep_home: bool, archive: str | None) -> Task:
         def alone() -> Plan:
             plan = self.plan_remove(name, keep_home, archive)
@@ -320,9 +360,7 @@ class Host:
         """Make recipe and files of ``name`` anew for the image that its template's tag names now. Nothing else of the
         jail changes. Raise ``missing.jail``, ``missing.image``, ``busy.plan`` while it is being changed."""
         with locked(self.paths, name, seconds=20):
-            row = self.row(name)
-            if row is None:
-                raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
+            row = self.there(name)
             if self.state.open_plan(name) is not None:
                 raise JailkitError("busy.plan", f"a change of {name} is not ended", f"jailctl add-user {name}")
             resolve.refresh(self.paths, self.config, row)
@@ -361,10 +399,7 @@ class Host:
 
     def applied(self, name: str) -> JailSpec:
         """The spec that was applied last. Raise ``missing.jail``."""
-        row = self.row(user_name(name))
-        if row is None:
-            raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
-        return JailSpec.model_validate(row.spec)
+        return JailSpec.model_validate(self.there(name).spec)
 
     def list(self) -> list[JailInfo]:
         """All jails, by name."""
@@ -373,10 +408,7 @@ class Host:
 
     def show(self, name: str) -> JailInfo:
         """One jail. Raise ``missing.jail``."""
-        row = self.row(user_name(name))
-        if row is None:
-            raise JailkitError("missing.jail", f"there is no jail of {name}", "jailctl list shows all")
-        return info(self.paths, row)
+        return info(self.paths, self.there(name))
 
     def resolved(self, name: str) -> dict[str, dict[str, Any]]:
         """Each setting and limit of a jail as its spec file, its plan and its template say now: ``{"limits.memory":

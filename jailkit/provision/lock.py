@@ -20,15 +20,15 @@ _WAIT = 60.0
 
 
 @contextlib.contextmanager
-def locked(paths: Paths, name: str, seconds: float = _WAIT) -> Iterator[None]:
+def locked(paths: Paths, name: str, seconds: float = _WAIT, turn: bool = False) -> Iterator[None]:
     """Hold the lock of one jail; others are not concerned. It goes with the process, however that ends.
 
-    seconds: how long to wait for it. Raise ``busy.locked``."""
+    seconds: how long to wait for it. turn: its other one, see Host.turn. Raise ``busy.locked``."""
     layout.ensure(paths)
     fd = _open(paths)
     end = time.monotonic() + seconds
     try:
-        while not _take(fd, name):
+        while not _take(fd, f"{name} set" if turn else name):
             if time.monotonic() >= end:
                 raise JailkitError("busy.locked", f"another jailctl works on {name}", "try again when it has ended")
             time.sleep(0.02)

@@ -18,6 +18,7 @@ from ..spec import document, load
 from ..spec import manifest as specs
 from ..spec.document import Document
 from ..spec.jail import JailSpec
+from ..spec.jail import changes as changed_fields
 from ..spec.manifest import Manifest, Read
 from ..spec.plan import PlanSpec
 from . import keys, plans, spread
@@ -107,7 +108,7 @@ def _require_plans(paths: Paths, found: Read) -> None:
         for name in manifest.jails:
             plan = manifest.spec(name).plan
             if plan is not None and plan not in here and ("plans", plan) not in found.owners:
-                source = found.document("jails", name)
+                source = found.owners["jails", name]
                 path = ("jails", name, "plan")
                 wrong.setdefault(source.file, []).append((path, source.line(path), f"there is no plan {plan}"))
     if wrong:
@@ -160,14 +161,8 @@ def _plan_change(paths: Paths, want: PlanSpec) -> PlanChange:
 
 
 def plan_differences(have: PlanSpec, want: PlanSpec) -> Iterator[Difference]:
-    for name in PlanSpec.model_fields:
-        old, new = getattr(have, name), getattr(want, name)
-        if name == "limits":
-            for limit in type(old).model_fields:
-                if getattr(old, limit) != getattr(new, limit):
-                    yield Difference(f"limits.{limit}", getattr(old, limit), getattr(new, limit))
-        elif old != new:
-            yield Difference(name, old, new)
+    for name, old, new in changed_fields(have, want):
+        yield Difference(name, old, new)
 
 
 def findings(

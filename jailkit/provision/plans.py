@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from threading import Event
-from typing import TYPE_CHECKING
-
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
+from typing import TYPE_CHECKING, Any
 
 from ..errors import JailkitError
 from ..kernel import disk
 from ..names import plan_name
 from ..paths import Paths
 from ..spec import load
-from ..spec.jail import MARK
 from ..spec.limits import Limits
 from ..spec.plan import PlanSpec
-from ..spec.settings import settings
+from ..spec.settings import laid_over, settings
+from ..spec.write import text
 from . import files, layout
 from .batch import Progress, Result
 from .state import State
@@ -61,29 +58,8 @@ def find(paths: Paths, name: str) -> PlanSpec | None:
         return None
 
 
-def text(plan: PlanSpec, old: str = "") -> str:
-    """The file of ``plan``. old: as it stands, whose comments and order are kept."""
-    try:
-        document = tomlkit.parse(old)
-    except TOMLKitError:
-        document = tomlkit.document()
-    values = {"name": plan.name, **plan.model_dump(exclude_defaults=True)}
-    have = document.unwrap()
-    for key in [key for key in document if key not in values]:
-        del document[key]
-    limits = values.pop("limits", {})
-    for key, value in values.items():
-        if have.get(key) != value:
-            document[key] = value
-    if limits:
-        table = document.setdefault("limits", tomlkit.table())
-        for key in [key for key in table if key not in limits]:
-            del table[key]
-        for key, value in limits.items():
-            if table.get(key) != value:
-                table[key] = value
-    made = tomlkit.dumps(document).lstrip("\n")
-    return made if made.partition("\n")[0].strip() == MARK else f"{MARK}\n{made}"
+def _data(plan: PlanSpec) -> dict[str, Any]:
+    return {"name": plan.name, **plan.model_dump(exclude_defaults=True)}
 
 
 def write(paths: Paths, plan: PlanSpec) -> None:
@@ -92,7 +68,7 @@ def write(paths: Paths, plan: PlanSpec) -> None:
     path = paths.plan(plan.name)
     with disk.turn(f"{layout.locks(paths)}/plans"):
         old = (files.read(path) or b"").decode(errors="replace")
-        new = text(plan, old)
+        new = text(_data(plan), old)
         if new != old:
             files.write(path, new.encode(), 0o644)
 
@@ -100,15 +76,8 @@ def write(paths: Paths, plan: PlanSpec) -> None:
 def changed(plan: PlanSpec, pairs: Iterable[str]) -> PlanSpec:
     """``plan`` with ``KEY=VALUE`` over it; an empty value goes back to the default. Raise ``usage.set``,
     ``invalid.plan``."""
-    data = plan.model_dump(exclude_defaults=True)
-    limits = dict(data.pop("limits", {}))
-    for key, value in settings(pairs, "", True, SETTABLE).items():
-        for name, one in value.items() if key == "limits" else [(key, value)]:
-            inside = limits if key == "limits" else data
-            inside.pop(name, None)
-            if one is not None:
-                inside[name] = one
-    return load.validate(PlanSpec, {"name": plan.name, **data, "limits": limits}, "command line", "invalid.plan")
+    data = laid_over(_data(plan), settings(pairs, "", True, SETTABLE))
+    return load.validate(PlanSpec, data, "command line", "invalid.plan")
 
 
 def put(
@@ -117,8 +86,7 @@ def put(
     """Write ``plan`` and bring its jails to it, those that run at once; a result for each. What it costs does not grow
     with the jails of other plans. Raise OSError, ``denied.root``."""
     write(host.paths, plan)
-    todo = [(host.declared(name), None) for name in host.state.names(plan.name)]
-    yield from host.add_many(todo, jobs, progress, stop)
+    yield from host.follow_many(host.state.names(plan.name), jobs, progress, stop)
 
 
 def remove(paths: Paths, state: State, name: str, dry_run: bool = False) -> None:

@@ -61,8 +61,7 @@ class Rename:
     def judged(self, host: Host) -> AskedPlan:
         from .host import Plan as Asked
 
-        state = host.state if os.path.exists(host.paths.state_db) else None
-        made = plan(host.paths, host.config, state, self)
+        made = plan(host.paths, host.config, host.known_state, self)
         return Asked(made.name, made.kind, made.operations, level=made.level, request=self)
 
     def is_that(self, opened: OpenPlan) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, field_validator
 
 from .fields import Home, HostName, ImageReference, Linger, ManifestName, Model, Network, PlanName, Program, UserName
 from .limits import Limits
+from .plan import PlanSpec
 
 MARK = "# managed by jailctl"
 """First line of a spec file. `remove-user` touches only jails whose spec carries it."""
@@ -37,6 +38,7 @@ def _instant(text: str) -> str:
     return text
 
 
+S = TypeVar("S", "JailSpec", PlanSpec)
 Message = Annotated[str, Field(max_length=200), AfterValidator(_message)]
 Instant = Annotated[str, AfterValidator(_instant)]
 
@@ -97,10 +99,10 @@ def differences(have: JailSpec, want: JailSpec) -> list[tuple[str, str, str]]:
     return [(field, _shown(field, old), _shown(field, new)) for field, old, new in changes(have, want)]
 
 
-def changes(have: JailSpec, want: JailSpec) -> list[tuple[str, Any, Any]]:
-    """As :func:`differences`, with the values themselves."""
+def changes(have: S, want: S) -> list[tuple[str, Any, Any]]:
+    """As :func:`differences`, with the values themselves; also of two plans."""
     rows = []
-    for field in JailSpec.model_fields:
+    for field in (JailSpec if isinstance(have, JailSpec) else PlanSpec).model_fields:
         old, new = getattr(have, field), getattr(want, field)
         if isinstance(old, Limits) and isinstance(new, Limits):
             pairs = [(f"limits.{name}", getattr(old, name), getattr(new, name)) for name in Limits.model_fields]

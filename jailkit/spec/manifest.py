@@ -155,15 +155,10 @@ def _named(value: Any, key: str) -> Any:
 
 @dataclass
 class Read:
-    """Manifests by name, and where their jails and plans stand. documents: every file that was read."""
+    """Manifests by name, and the files in which their jails and plans stand, by ("jails" or "plans", name)."""
 
     manifests: dict[str, Manifest] = field(default_factory=dict)
-    documents: list[Document] = field(default_factory=list)
     owners: dict[tuple[str, str], Document] = field(default_factory=dict)
-
-    def document(self, table: str, name: str) -> Document:
-        """The file in which a jail (``table`` "jails") or plan stands."""
-        return self.owners[table, name]
 
 
 def files(path: str) -> list[str]:
@@ -200,7 +195,6 @@ def read(documents: Iterable[Document], normalise_key: Callable[[str], str]) -> 
     Raise InvalidFile or InvalidFiles with all that is wrong with all of them."""
     found, failures = Read(), []
     for each in documents:
-        found.documents.append(each)
         try:
             _join(found, each, _one(each, normalise_key))
         except InvalidFile as failure:

@@ -70,12 +70,14 @@ def jail_spec(user: str, pairs: Iterable[str] = (), **fields: Any) -> JailSpec:
 
 def changed(spec: JailSpec, values: dict[str, Any]) -> JailSpec:
     """``spec`` with ``values`` (of :func:`settings`) over it. Raise ``invalid.spec``."""
-    data = spec.data()
-    limits = dict(data.pop("limits", {}))
-    for key, value in values.items():
-        for name, one in value.items() if key == "limits" else [(key, value)]:
-            inside = limits if key == "limits" else data
-            inside.pop(name, None)
-            if one is not None:
-                inside[name] = one
-    return validate(JailSpec, {**data, "limits": limits}, _WHERE, "invalid.spec")
+    return validate(JailSpec, laid_over(spec.data(), values), _WHERE, "invalid.spec")
+
+
+def laid_over(data: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """``data`` of a spec or a plan with ``values`` (of :func:`settings`) over it; None goes back to the default."""
+    limits = {**data.get("limits", {}), **values.get("limits", {})}
+    return _said({**data, **values, "limits": _said(limits)})
+
+
+def _said(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if value is not None}

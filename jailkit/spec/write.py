@@ -1,4 +1,4 @@
-"""Writing spec files so that an administrator's comments and order stay."""
+"""Writing specs and plans so that an administrator's comments and order stay."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from .jail import MARK, JailSpec
 
 
 def spec_text(spec: JailSpec, old: str = "") -> str:
-    """The file of ``spec``: the mark, then every key that differs from its default.
+    """The file of ``spec``; see :func:`text`."""
+    return text(spec.data(), old)
+
+
+def text(values: dict[str, Any], old: str) -> str:
+    """A file of ours: the mark, then ``values``, what differs from the defaults.
 
     old: the file as it stands, whose comments and order are kept; a text that is no TOML counts as empty."""
     try:
         document = tomlkit.parse(old)
     except TOMLKitError:
         document = tomlkit.document()
-    _into(document, spec.data())
-    text = tomlkit.dumps(document).lstrip("\n")
-    return text if text.partition("\n")[0].strip() == MARK else f"{MARK}\n{text}"
+    _into(document, values)
+    made = tomlkit.dumps(document).lstrip("\n")
+    return made if made.partition("\n")[0].strip() == MARK else f"{MARK}\n{made}"
 
 
 def _into(table: tomlkit.TOMLDocument | tomlkit.items.Table, values: dict[str, Any]) -> None:

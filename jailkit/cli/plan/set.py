@@ -8,7 +8,7 @@ import click
 
 from ...errors import JailkitError
 from .. import applying, differing
-from ..output import Settings, counted, emit, escape, say
+from ..output import Settings, complain, counted, emit, escape, problem, say
 from ..progress import Bar
 from ..verb import complete_plan, verb
 
@@ -78,10 +78,10 @@ def _carry_out(settings: Settings, host: Host, change: PlanChange, want: PlanSpe
             results.append(one)
             if one.error is not None and not settings.json:
                 bar.clear()
-                applying.complain(one.name, one.error)
+                complain(one.error.message, one.error.hint, one.name)
     failures = [one.error for one in results if one.error is not None]
     if settings.json:
-        rows = [{"name": r.name, "outcome": r.outcome, "error": differing.problem(r.error)} for r in results]
+        rows = [{"name": r.name, "outcome": r.outcome, "error": problem(r.error) if r.error else None} for r in results]
         _emit(change, rows, False)
     elif change.kind == "same" and all(one.outcome == "same" for one in results):
         say(settings, f"No changes: plan {escape(change.name)} is as it should be.")

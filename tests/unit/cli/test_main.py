@@ -73,6 +73,12 @@ def test_help_imports_click_and_nothing_heavy(arguments: list[str]) -> None:
     }
 
 
+@pytest.mark.parametrize("name", VERBS)
+def test_help_of_no_verb_imports_what_it_does(name: str) -> None:
+    heavy = {"pydantic", "sqlite3", "jailkit.provision.host"}
+    assert not heavy & modules_of(name, "--help")
+
+
 def test_help_of_the_program_imports_no_verb() -> None:
     assert not {f"jailkit.cli.{module}" for module, _ in VERBS.values()} & modules_of("--help")
 

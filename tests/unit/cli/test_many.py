@@ -62,6 +62,14 @@ def test_people_get_a_line_each_and_a_sum(capfd: pytest.CaptureFixture[str]) -> 
     assert "n03: it is worked on" in said.err and "hint: later" in said.err
 
 
+@pytest.mark.parametrize(("settings", "told"), [(Settings(quiet=True), 2), (Settings(json=True), 0)])
+def test_the_errors_of_some_are_told_to_people_quiet_or_not(
+    settings: Settings, told: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert many.each(settings, NAMES, work, silent, "working") == 7
+    assert capfd.readouterr().err.count("jailctl: n0") == told
+
+
 def test_one_jail_alone_fails_as_any_verb(capfd: pytest.CaptureFixture[str]) -> None:
     assert many.each(Settings(json=True), ["n05"], work, silent, "working", 4) == 3
     said = capfd.readouterr()
