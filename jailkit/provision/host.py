@@ -39,6 +39,8 @@ from .view import View
 
 __all__ = ["Host", "Plan"]
 T = TypeVar("T")
+_HALF_DONE = ("interrupted.phase", "conflict.group-exists", "conflict.account-exists")
+"""How another process's addition of the same jail looks while it is under way."""
 
 
 class Host:
@@ -137,9 +139,9 @@ class Host:
             try:
                 return self._judged_add(request)
             except JailkitError as error:
-                if error.code != "interrupted.phase":
+                if error.code not in _HALF_DONE:
                     raise
-            opened = self._opened(spec.user)  # another process has begun since we looked for its plan
+            opened = self._opened(spec.user)  # another process may have begun since we looked for its plan
         if opened is None:
             return self._judged_add(request)  # and it has ended
         return resumed(opened, request, self._goes_back(opened, request))
